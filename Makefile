@@ -1,0 +1,62 @@
+# The one door: every target installs what it needs into .venv first.
+# Python 3.11 or newer; override with `make PYTHON=python3.12 …`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Worker processes of the test runner: the suite is sized for two cores.
+TEST_WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help up install test test-long campaign bench lint demo lock shapes clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+# A stamp is the lock file as it was installed: a changed lock installs again, an unchanged one costs nothing.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-test: requirements-test.lock $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
+	@touch $@
+
+install: $(VENV)/.installed  ## install Strongroom into .venv
+
+up: install  ## start everything on the embedded default: loopback, development credentials, foreground
+	@exec $(BIN)/strongroom up --dev $(ARGS)
+
+test: $(VENV)/.installed-test  ## the suite a person waits for (at most 10 minutes on 2 cores)
+	@$(PYTEST) -n $(TEST_WORKERS) -m "not long and not campaign" $(ARGS)
+
+test-long: $(VENV)/.installed-test  ## kill cycles, memory scans, long mutations (at most 40 minutes)
+	@$(PYTEST) -m "long and not campaign" --timeout 1800 $(ARGS)
+
+campaign: $(VENV)/.installed-test  ## the full figures, by hand; record them in docs/campaigns.md
+	@$(PYTEST) -m campaign --timeout 0 -s $(ARGS)
+
+bench: $(VENV)/.installed-test  ## requests/s, latency and CPU per request beside a bare server
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lint: $(VENV)/.installed-test  ## ruff, mypy --strict, the import walls
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+demo: install  ## the story of an envelope in the terminal, with a real 50 MB file
+	@$(BIN)/strongroom demo $(ARGS)
+
+shapes: $(VENV)/.installed-test  ## generate kms/wire/shapes.py from the installed botocore's model
+	@$(BIN)/python scripts/generate_shapes.py
+	@$(BIN)/ruff format --quiet src/strongroom/kms/wire/shapes.py
+
+lock:  ## pin the newest stable dependencies (needs uv)
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q requirements.in -o requirements.lock
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q requirements-test.in -o requirements-test.lock
+
+clean:
+	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Strongroom: a self-hosted key management service that speaks the AWS KMS protocol."""
