@@ -1,0 +1,1 @@
+"""Everything above the domain key: members, tokens, sealed state, the recovery bundle."""

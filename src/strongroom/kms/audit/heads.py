@@ -1,0 +1,205 @@
+"""`heads.jsonl`: the heads of all writers' chains, merged and signed by the HSM every few seconds.
+
+One process of an installation keeps it. Everything here may wait for the disk: call it off the event loop.
+
+1. `propose` reads every writer's last whole record from the files, makes it durable and digests the heads.
+2. The caller has the HSM sign the digest (`messages.SignAuditHead`).
+3. `append` writes the line and makes it durable.
+
+A head never names a record that a power cut could still take, and no whole record is ever taken back by its writer: so
+a chain that does not reach a signed head was changed. Each line names the digest of the line before it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from strongroom.kms.audit.chain import (
+    LINE_BYTES_MAX,
+    NO_DIGEST,
+    ChainError,
+    Head,
+    SignedHead,
+    format_signed_head,
+    merged_digest,
+    parse_signed_head,
+)
+from strongroom.kms.audit.recovery import read_tail
+from strongroom.kms.audit.segments import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    AuditDamagedError,
+    AuditUnavailableError,
+    Disk,
+    PartialWriteError,
+    Segment,
+    segments_by_writer,
+    sync_directory,
+)
+
+HEADS_NAME: Final = "heads.jsonl"
+
+
+class AuditInUseError(Exception):
+    """Another process keeps this chain, or the heads of this directory."""
+
+
+class HeadProposal(msgspec.Struct, frozen=True):
+    """What the HSM is asked to sign: `digest`, over these heads after the line with the digest `previous`."""
+
+    heads: tuple[Head, ...]
+    previous: bytes
+    digest: bytes
+
+
+def open_directory(directory: Path) -> None:
+    directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    directory.chmod(DIRECTORY_MODE)
+
+
+def lock_file(path: Path) -> int:
+    """A descriptor that holds the lock until it is closed; the lock dies with its process."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise AuditInUseError(f"{path.name} is held by another process") from None
+    return fd
+
+
+def _read_last(directory: Path) -> tuple[SignedHead | None, int]:
+    """The last whole line of `heads.jsonl`, and where it ends."""
+    try:
+        file = (directory / HEADS_NAME).open("rb")
+    except FileNotFoundError:
+        return None, 0
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - 2 * LINE_BYTES_MAX)
+        file.seek(start)
+        tail = file.read(size - start)
+    end = tail.rfind(b"\n") + 1
+    if not end:
+        if start:
+            raise AuditDamagedError(f"{HEADS_NAME} does not end with a head line")
+        return None, 0
+    try:
+        signed = parse_signed_head(tail[tail.rfind(b"\n", 0, end - 1) + 1 : end])
+    except ChainError as error:
+        raise AuditDamagedError(f"the last line of {HEADS_NAME}: {error}") from None
+    return signed, start + end
+
+
+def last_signed(directory: Path) -> SignedHead | None:
+    return _read_last(directory)[0]
+
+
+def last_signed_of(directory: Path, writer: str) -> Head | None:
+    """The writer's head in the last head line. Its signature is not verified here: no keys are known at the start."""
+    signed = last_signed(directory)
+    return None if signed is None else next((head for head in signed.heads if head.writer == writer), None)
+
+
+def collect_heads(directory: Path, known: tuple[Head, ...] = ()) -> tuple[Head, ...]:
+    """Every writer's last whole record, durable when this returns; what is in `known` was durable already."""
+    heads = []
+    for segments in segments_by_writer(directory).values():
+        # The newest segment may have been born a moment ago, without its first line yet.
+        head = next((tail for _, path in reversed(segments) if (tail := read_tail(path)) is not None), None)
+        if head is None or head.seq == 0:
+            continue
+        heads.append(head)
+        if head not in known:
+            for _, path in segments[-2:]:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fdatasync(fd)
+                finally:
+                    os.close(fd)
+    if any(head not in known for head in heads):
+        sync_directory(directory)
+    return tuple(heads)
+
+
+class HeadLog:
+    """The one keeper of a directory's head lines."""
+
+    def __init__(self, directory: Path, *, disk: Disk | None = None) -> None:
+        """Open, and cut a torn last line off.
+
+        Raises:
+            AuditInUseError: another process keeps the heads.
+            AuditDamagedError: the last line is not a head line.
+        """
+        self._directory = directory
+        self._disk = disk or Disk()
+        open_directory(directory)
+        self._lock_fd = lock_file(directory / "heads.lock")
+        try:
+            self._last, size = _read_last(directory)
+            self._file = self._open(size)
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+
+    def _open(self, size: int) -> Segment:
+        path = self._directory / HEADS_NAME
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE))
+        sync_directory(self._directory)
+        return Segment.reopen(path, 0, size, self._disk)
+
+    @property
+    def last(self) -> SignedHead | None:
+        return self._last
+
+    def propose(self) -> HeadProposal | None:
+        """What to sign now; None when nothing was recorded since the last head."""
+        known = () if self._last is None else self._last.heads
+        heads = collect_heads(self._directory, known)
+        if heads == known:
+            return None
+        previous = NO_DIGEST if self._last is None else self._last.digest
+        return HeadProposal(heads, previous, merged_digest(previous, heads))
+
+    def append(
+        self, proposal: HeadProposal, *, domain_id: bytes, hsm_id: str, signed_at_s: int, signature: bytes
+    ) -> None:
+        """Write the signed head; durable when this returns.
+
+        Raises:
+            AuditUnavailableError: the disk did not take it; propose again later.
+        """
+        previous = NO_DIGEST if self._last is None else self._last.digest
+        if proposal.previous != previous:
+            raise ValueError("another head was appended since this one was proposed")
+        signed = SignedHead(proposal.heads, previous, proposal.digest, domain_id, hsm_id, signed_at_s, signature)
+        try:
+            self._file.write(format_signed_head(signed), lambda: False)
+        except PartialWriteError as error:
+            raise AuditUnavailableError(f"a head was not written: {error}") from error
+        self._last = signed
+        batch = self._file.begin_sync()
+        try:
+            self._file.sync(batch)
+        except OSError as error:
+            self._file.end_sync(batch, synced=False)
+            raise AuditUnavailableError(f"a head was not synced: {error}") from error
+        self._file.end_sync(batch, synced=True)
+
+    def replace(self, temporary: Path, last: SignedHead, size: int) -> None:
+        """Put a shorter file (durable already) in the place of the old one."""
+        temporary.replace(self._directory / HEADS_NAME)
+        sync_directory(self._directory)
+        self._file.close()
+        self._file = self._open(size)
+        self._last = last
+
+    def close(self) -> None:
+        self._file.close()
+        os.close(self._lock_fd)

@@ -1,0 +1,99 @@
+"""What may be forgotten, and how the trail says so itself.
+
+- Only whole segments, oldest first, whose last record is older than the cutoff and not newer than the last signed head;
+  never a writer's newest segment.
+- Before they go, the chain records where it will start (`AuditRetention` with writer, first and previous; for head
+  lines `heads_previous`). A start that no such record explains is a missing segment to `verify`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from strongroom.kms.audit.chain import (
+    ChainError,
+    Head,
+    SignedHead,
+    parse_record,
+    parse_segment_start,
+    parse_signed_head,
+)
+from strongroom.kms.audit.heads import HEADS_NAME, HeadLog, last_signed_of
+from strongroom.kms.audit.recovery import last_line
+from strongroom.kms.audit.segments import FILE_MODE, AuditDamagedError, lines_of, segments_by_writer
+
+EVENT_NAME: Final = "AuditRetention"
+
+
+class EventSummary(msgspec.Struct, frozen=True):
+    """What the trail itself needs to know of an event."""
+
+    eventTime: str  # noqa: N815 -- CloudTrail's own name
+    eventSource: str  # noqa: N815 -- CloudTrail's own name
+    eventName: str  # noqa: N815 -- CloudTrail's own name
+    serviceEventDetails: dict[str, Any] | None = None  # noqa: N815 -- CloudTrail's own name
+
+
+summarize: Final = msgspec.json.Decoder(EventSummary).decode
+
+
+class HeadRetentionRecorder(Protocol):
+    """`AuditLog`, as far as head lines are concerned."""
+
+    def record_head_retention(self, previous: bytes) -> None: ...
+
+
+def removable_segments(directory: Path, writer: str, cutoff: str) -> tuple[list[Path], Head | None]:
+    """Segments that may go, oldest first, and the head that the chain then starts after (None: none may go)."""
+    signed = last_signed_of(directory, writer)
+    paths: list[Path] = []
+    start: Head | None = None
+    for (_, path), (next_first, next_path) in itertools.pairwise(segments_by_writer(directory).get(writer, [])):
+        if signed is None or next_first - 1 > signed.seq:
+            break
+        try:
+            _, event = parse_record(last_line(path))
+            newest = summarize(event).eventTime
+            with next_path.open("rb") as file:
+                following = parse_segment_start(next(lines_of(file), b""))
+        except (ChainError, msgspec.MsgspecError) as error:
+            raise AuditDamagedError(f"{path.name}: {error}") from None
+        if newest >= cutoff:
+            break
+        paths.append(path)
+        start = following
+    return paths, start
+
+
+def retain_heads(directory: Path, heads: HeadLog, log: HeadRetentionRecorder, cutoff_s: float) -> int:
+    """Remove the head lines signed before `cutoff_s`, never the last one; how many went. Waits for the disk."""
+    last = heads.last
+    if last is None:
+        return 0
+    removed = 0
+    kept: SignedHead | None = None
+    temporary = directory / f"{HEADS_NAME}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    with os.fdopen(fd, "wb") as fresh, (directory / HEADS_NAME).open("rb") as file:
+        for line in lines_of(file):
+            signed = parse_signed_head(line)
+            if kept is None and signed.signed_at_s < cutoff_s and signed != last:
+                removed += 1
+                continue
+            if kept is None:
+                kept = signed
+            fresh.write(line)
+        fresh.flush()
+        os.fsync(fresh.fileno())
+        size = fresh.tell()
+    if kept is None or not removed:
+        temporary.unlink()
+        return 0
+    log.record_head_retention(kept.previous)
+    heads.replace(temporary, last, size)
+    return removed

@@ -1,0 +1,263 @@
+"""The link to an HSM: redeems permits, gathers commands into frames, survives restarts of the HSM.
+
+All commands that wait in a loop turn travel in one frame, each key once (design 11); a lone command waits for nobody. At
+most two frames are under way, so that a third fills while the HSM works. A lost connection is opened again and what was
+under way is asked again: every command is safe to repeat (an EKT that nobody stored is no key). A command that is not
+answered within `ANSWER_S_MAX` fails as DependencyTimeoutException.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from strongroom.boundary.domain_token import DomainState
+from strongroom.boundary.messages import (
+    COMMANDS_PER_FRAME_MAX,
+    Answer,
+    AnswerFrame,
+    Command,
+    KeyBinding,
+    RefusedAnswer,
+    Trace,
+    encode_message,
+)
+from strongroom.boundary.session import SESSION_LIFETIME_S
+from strongroom.boundary.statuses import RefusedError, Status
+from strongroom.kms.driver import Deferred
+from strongroom.kms.faults import DependencyTimeoutException, fault_of
+from strongroom.kms.hsm_link.channel import Channel
+from strongroom.kms.hsm_link.host_session import HostIdentity, HostSession
+from strongroom.kms.permits import KEYLESS, Permit
+
+ANSWER_S_MAX: Final = 5.0
+FRAMES_UNDER_WAY_MAX: Final = 2
+# A command is at most a blob with context; with its neighbours it must stay under the frame's 1 MiB.
+_FRAME_BYTES_SOFT_MAX: Final = 700_000
+_SESSION_RENEWAL_S: Final = SESSION_LIFETIME_S * 2 / 3
+_RECONNECT_S: Final = (0.02, 0.05, 0.1, 0.2, 0.3)
+_TRACES_KEPT: Final = 256
+# Refusals that say "not with this session": ask for a new one.
+_SESSION_IS_DEAD: Final = {
+    Status.SESSION_EXPIRED,
+    Status.TOKEN_INVALID,
+    Status.UNKNOWN_DOMAIN_KEY,
+    Status.UNKNOWN_DOMAIN,
+}
+
+A = TypeVar("A", bound=Answer)
+
+
+class KeyHandle:
+    """A key binding, encoded once and sent many times."""
+
+    __slots__ = ("encoded", "key_id", "size")
+
+    def __init__(self, binding: KeyBinding) -> None:
+        self.key_id = binding.key_id
+        self.encoded = msgspec.Raw(encode_message(binding))
+        self.size = len(bytes(self.encoded))
+
+
+class _Call(Deferred[Any]):
+    __slots__ = ("build", "deadline", "handles", "size")
+
+    def __init__(self, build: Callable[..., Command], handles: Sequence[KeyHandle], size: int, deadline: float) -> None:
+        super().__init__()
+        self.build = build
+        self.handles = handles
+        self.size = size
+        self.deadline = deadline
+
+
+class HsmLink:
+    """One HSM as the operations see it."""
+
+    def __init__(
+        self, address: str, identity: HostIdentity, domain: DomainState, after_answers: Callable[[], None]
+    ) -> None:
+        self.tracing = False
+        self.traces: deque[Trace] = deque(maxlen=_TRACES_KEPT)
+        self._address = address
+        self._identity = identity
+        self._domain = domain
+        self._after_answers = after_answers
+        self._session: HostSession | None = None
+        self._active: Channel | None = None
+        self._waiting: deque[_Call] = deque()
+        self._sent: dict[int, _Call] = {}
+        self._next_id = 1
+        self._failures = 0
+        self._flush_is_due = False
+        self._closed = False
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._connecting: asyncio.Task[None] | None = None
+
+    # ── for operations ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def call(
+        self,
+        permits: Sequence[Permit],
+        handles: Sequence[KeyHandle],
+        build: Callable[..., Command],
+        answer_type: type[A],
+        size: int = 0,
+    ) -> Deferred[A]:
+        """Redeem the permits (one per key, or one for a keyless command) and ask the HSM.
+
+        `build` gets the request id and the keys' places in the frame; `size` is about how many bytes of data it adds.
+        Awaiting the result raises the fault of a refusal.
+        """
+        if handles:
+            for permit, handle in zip(permits, handles, strict=True):
+                permit.redeem(handle.key_id)
+        else:
+            (permit,) = permits
+            permit.redeem(KEYLESS)
+        call = _Call(build, handles, size, time.monotonic() + ANSWER_S_MAX)
+        self._waiting.append(call)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self.flush)
+        return call
+
+    @property
+    def is_open(self) -> bool:
+        return self._active is not None
+
+    # ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def flush(self) -> None:
+        """Send what waits, as far as frames may be under way."""
+        self._flush_is_due = False
+        channel = self._active
+        while channel is not None and self._waiting and channel.frames_under_way < FRAMES_UNDER_WAY_MAX:
+            channel.send_commands(self._next_frame())
+
+    def _next_frame(self) -> bytes:
+        places: dict[int, int] = {}
+        keys: list[msgspec.Raw] = []
+        commands: list[Command] = []
+        size = 0
+        while self._waiting and len(commands) < COMMANDS_PER_FRAME_MAX and size < _FRAME_BYTES_SOFT_MAX:
+            call = self._waiting.popleft()
+            size += call.size
+            indexes = []
+            for handle in call.handles:
+                place = places.get(id(handle))
+                if place is None:
+                    place = places[id(handle)] = len(keys)
+                    keys.append(handle.encoded)
+                    size += handle.size
+                indexes.append(place)
+            request_id = self._next_id
+            self._next_id += 1
+            self._sent[request_id] = call
+            commands.append(call.build(request_id, *indexes))
+        return encode_message((self.tracing, keys, commands))
+
+    def _on_answers(self, _: Channel, frame: AnswerFrame) -> None:
+        for answer in frame.answers:
+            call = self._sent.pop(answer.request_id, None)
+            if call is None:
+                continue  # It timed out before.
+            if type(answer) is RefusedAnswer:
+                call.fail(fault_of(RefusedError(Status(answer.status))))
+            else:
+                call.resolve(answer)
+        self.traces.extend(frame.traces)
+        self._after_answers()
+        self.flush()
+
+    # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Connect, and keep connected, until `close`."""
+        self._connect()
+        self._later(0.25, self._expire)
+        self._later(_SESSION_RENEWAL_S, self._renew)
+
+    def close(self) -> None:
+        self._closed = True
+        for timer in self._timers:
+            timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._active is not None:
+            self._active.close()
+
+    def _later(self, delay_s: float, what: Callable[[], None]) -> None:
+        def fire() -> None:
+            self._timers.discard(handle)
+            if not self._closed:
+                what()
+
+        handle = asyncio.get_running_loop().call_later(delay_s, fire)
+        self._timers.add(handle)
+
+    def _connect(self) -> None:
+        self._connecting = asyncio.get_running_loop().create_task(self._connect_once())
+
+    async def _connect_once(self) -> None:
+        try:
+            await asyncio.get_running_loop().create_unix_connection(
+                lambda: Channel(
+                    self._identity, self._domain, self._session, self._on_open, self._on_answers, self._on_lost
+                ),
+                self._address,
+            )
+        except OSError:
+            self._reconnect_later()
+
+    def _reconnect_later(self) -> None:
+        delay = _RECONNECT_S[min(self._failures, len(_RECONNECT_S) - 1)]
+        self._failures += 1
+        self._later(delay, self._connect)
+
+    def _on_open(self, channel: Channel) -> None:
+        self._failures = 0
+        self._session = channel.session
+        retired, self._active = self._active, channel
+        if retired is not None:
+            self._retire(retired)
+        self.flush()
+
+    def _on_lost(self, channel: Channel, refused: Status | None) -> None:
+        if refused in _SESSION_IS_DEAD:
+            self._session = None
+        if self._closed or (self._active is not None and channel is not self._active):
+            return
+        self._active = None
+        # Ask again what was under way, in its old order and before what waits.
+        self._waiting.extendleft(reversed(self._sent.values()))
+        self._sent.clear()
+        self._reconnect_later()
+
+    def _renew(self) -> None:
+        """A new session on a new connection; the old one ends when its frames are answered."""
+        self._session = None
+        self._connect()
+        self._later(_SESSION_RENEWAL_S, self._renew)
+
+    def _retire(self, channel: Channel) -> None:
+        if channel.frames_under_way and channel.is_open:
+            self._later(0.05, lambda: self._retire(channel))
+        else:
+            channel.close()
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        late = [request_id for request_id, call in self._sent.items() if call.deadline <= now]
+        expired = [self._sent.pop(request_id) for request_id in late]
+        while self._waiting and self._waiting[0].deadline <= now:
+            expired.append(self._waiting.popleft())
+        for call in expired:
+            call.fail(DependencyTimeoutException())
+        if expired:
+            self._after_answers()
+        self._later(0.25, self._expire)

@@ -1,0 +1,219 @@
+"""The records of the normal world and the port through which they are kept (design 19, 20, 21).
+
+Invariants, whatever implements `Store`:
+- A change is answered only after its commit is durable, and its expected versions were checked inside its transaction.
+- Every row carries a MAC under the store key over its table, its key and all its fields; a row whose MAC does not hold
+  is never returned (`RowForgedError`).
+- A reader that polled for changes after a commit was answered sees that commit.
+- No secret lies here in plain form: `sealed` columns hold what the HSM sealed. `TABLES` is the one registry of them,
+  because a domain-key rotation must visit every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from strongroom.boundary.secret import StoreKey
+
+
+class KeyState(StrEnum):
+    """Spelled as the API spells it (KeyMetadata.KeyState)."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class MaterialState(StrEnum):
+    """Spelled as the API spells it (RotationsListEntry.KeyMaterialState)."""
+
+    CURRENT = "CURRENT"
+    NON_CURRENT = "NON_CURRENT"
+
+
+class AccessKeyStatus(StrEnum):
+    """Spelled as IAM spells it."""
+
+    ACTIVE = "Active"
+    INACTIVE = "Inactive"
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A KMS key: not a key but a record. `version` grows with every change of it."""
+
+    key_id: str
+    version: int
+    account: str
+    region: str
+    state: KeyState
+    spec: str
+    usage: str
+    origin: str
+    multi_region: bool
+    description: str
+    key_policy: str
+    tags: dict[str, str]
+    created_at_s: float
+
+
+class MaterialRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One backing key of a KMS key, as an EKT. A key has one or more; exactly one is CURRENT."""
+
+    hbkid: bytes
+    version: int
+    key_id: str
+    state: MaterialState
+    ekt: bytes
+    created_at_s: float
+
+
+class AliasRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A name for a key, unique in its account and region; `name` includes the `alias/` prefix."""
+
+    account: str
+    region: str
+    name: str
+    version: int
+    key_id: str
+    created_at_s: float
+    updated_at_s: float
+
+
+class UserRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An IAM user with its inline policies (name to document text, as written)."""
+
+    account: str
+    name: str
+    version: int
+    user_id: str
+    identity_policies: dict[str, str]
+    created_at_s: float
+
+
+class AccessKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An access key; `user_name` is empty for the account's root. The secret is sealed by the HSM."""
+
+    access_key_id: str
+    version: int
+    account: str
+    user_name: str
+    status: AccessKeyStatus
+    sealed_secret: bytes
+    created_at_s: float
+
+
+class SettingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One named value of the store itself, such as the sealed store key (which alone carries no MAC: it opens or not)."""
+
+    name: str
+    version: int
+    value: bytes
+
+
+Record = KeyRecord | MaterialRecord | AliasRecord | UserRecord | AccessKeyRecord | SettingRecord
+R = TypeVar("R", bound=Record)
+
+
+class Table(msgspec.Struct, frozen=True):
+    """How one kind of record is kept: its table, the fields that identify it, and the fields that the HSM sealed."""
+
+    name: str
+    key: tuple[str, ...]
+    sealed: tuple[str, ...] = ()
+
+
+TABLES: Final[dict[type[msgspec.Struct], Table]] = {
+    KeyRecord: Table("kms_keys", ("key_id",)),
+    MaterialRecord: Table("materials", ("hbkid",), sealed=("ekt",)),
+    AliasRecord: Table("aliases", ("account", "region", "name")),
+    UserRecord: Table("users", ("account", "name")),
+    AccessKeyRecord: Table("access_keys", ("access_key_id",), sealed=("sealed_secret",)),
+    SettingRecord: Table("settings", ("name",), sealed=("value",)),
+}
+
+
+def identity_of(record: Record) -> tuple[object, ...]:
+    """The values of the fields that identify a record within its table."""
+    return tuple(getattr(record, field) for field in TABLES[type(record)].key)
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Write a record. `replaces` is the version it must still have; None means that it must not exist yet."""
+
+    record: Record
+    replaces: int | None
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Delete exactly this version of a record, overwriting its bytes."""
+
+    record: Record
+
+
+Change = Put | Remove
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Something that somebody committed: which kind of record and which identity; what it was is not kept."""
+
+    kind: type[Record]
+    identity: tuple[object, ...]
+
+
+class ConflictError(Exception):
+    """The record changed or appeared since it was read: read again, decide again."""
+
+
+class RowForgedError(Exception):
+    """A stored row's MAC does not hold: somebody changed it from outside."""
+
+
+class StoreUnavailableError(Exception):
+    """The store cannot write now (disk full, closed); nothing of the change was kept."""
+
+
+class Store(Protocol):
+    """Where records are kept. Reads return verified records; nothing blocks the event loop for an fsync."""
+
+    def unlock(self, store_key: StoreKey) -> None:
+        """Give the key under which rows are authenticated; only settings can be read or written before."""
+
+    def poll_changes(self, then: Callable[[Sequence[Changed] | None], None]) -> None:
+        """Call `then` with what was committed since the last poll (None: too much, forget everything).
+
+        Cheap enough for once per batch of requests: an embedded store calls `then` before it returns.
+        """
+
+    async def get(self, kind: type[R], *identity: object) -> R | None:
+        """The record of this identity."""
+
+    async def materials_of(self, key_id: str) -> list[MaterialRecord]:
+        """All backing keys of a key, oldest first."""
+
+    async def list_keys(self, account: str, region: str, after: str, limit: int) -> list[KeyRecord]:
+        """Keys ordered by key id, strictly after `after` (empty: from the start)."""
+
+    async def list_aliases(
+        self, account: str, region: str, key_id: str | None, after: str, limit: int
+    ) -> list[AliasRecord]:
+        """Aliases ordered by name, of one key or of all, strictly after `after`."""
+
+    async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
+        """Users ordered by name."""
+
+    async def list_access_keys(self, account: str, user_name: str) -> list[AccessKeyRecord]:
+        """A user's access keys ordered by id."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Make all of these changes durable, or none.
+
+        Raises:
+            ConflictError: a record was not at the version that a change expects.
+            StoreUnavailableError: the disk refused.
+        """
+
+    def close(self) -> None:
+        """Finish what was accepted, then let go of the files."""

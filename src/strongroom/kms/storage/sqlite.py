@@ -1,0 +1,231 @@
+"""The embedded store: one SQLite file that only the service's user can open, shared by all workers (design 19, 20).
+
+Invariants:
+- Two connections. Writes go through the writer thread's; reads go through this one, on the event loop's thread: they
+  are short, never wait for a writer (WAL) and leave no read transaction open, so the next read sees what is committed.
+- `poll_changes` reads `PRAGMA data_version` first. When it moved, version and log are read in one snapshot. A version
+  that moved without an entry in the log was moved by a hand that does not keep the log: then everything is forgotten.
+- Whatever a query returns is verified, and is what was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from strongroom.boundary.secret import StoreKey
+from strongroom.kms.repositories import (
+    AccessKeyRecord,
+    AliasRecord,
+    Change,
+    Changed,
+    KeyRecord,
+    MaterialRecord,
+    Put,
+    R,
+    RowForgedError,
+    StoreUnavailableError,
+    UserRecord,
+    identity_of,
+)
+from strongroom.kms.storage import statements
+from strongroom.kms.storage.migrations import migrate
+from strongroom.kms.storage.rows import FORMATS, KINDS_BY_TABLE, RowCodec
+from strongroom.kms.storage.writer import LOCK_ATTEMPTS_MAX, LOCK_WAIT_MS, StoreStats, Write, WriterThread
+
+CHANGES_TOLD_MAX: Final = 10_000  # beyond this, forgetting everything is cheaper than going through the list
+OPEN_RETRY_S: Final = 0.05
+
+
+class SqliteStore:
+    """Implements `kms/repositories.Store`. Open, use and close it on the event loop's thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._rows = RowCodec()
+        self._closed = False
+        _create_private(path)
+        writing = _open(path, ("synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"), check_thread=False)
+        try:
+            self._reading = _open(path, ("query_only = ON",), check_thread=True)
+            self._polling: Final = self._reading.cursor().execute
+            self._seen_version: int = self._data_version()
+            self._seen_change: int = self._fetch(statements.LAST_CHANGE, ())[0][0]
+        except BaseException:
+            writing.close()
+            raise
+        self._writer = WriterThread(writing)
+
+    @property
+    def stats(self) -> StoreStats:
+        return self._writer.stats
+
+    def unlock(self, store_key: StoreKey) -> None:
+        self._rows.unlock(store_key)
+
+    def poll_changes(self, then: Callable[[Sequence[Changed] | None], None]) -> None:
+        if self._data_version() == self._seen_version:
+            then(())
+        else:
+            then(self._read_log())
+
+    async def get(self, kind: type[R], *identity: object) -> R | None:
+        found = self._select(statements.BY_IDENTITY[kind], identity)
+        return found[0] if found else None
+
+    async def materials_of(self, key_id: str) -> list[MaterialRecord]:
+        return self._select(statements.MATERIALS_OF_KEY, (key_id,))
+
+    async def list_keys(self, account: str, region: str, after: str, limit: int) -> list[KeyRecord]:
+        return self._select(statements.KEYS, (account, region, after, limit))
+
+    async def list_aliases(
+        self, account: str, region: str, key_id: str | None, after: str, limit: int
+    ) -> list[AliasRecord]:
+        if key_id is None:
+            return self._select(statements.ALIASES, (account, region, after, limit))
+        return self._select(statements.ALIASES_OF_KEY, (account, region, key_id, after, limit))
+
+    async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
+        return self._select(statements.USERS, (account, after, limit))
+
+    async def list_access_keys(self, account: str, user_name: str) -> list[AccessKeyRecord]:
+        return self._select(statements.ACCESS_KEYS_OF_USER, (account, user_name))
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await self._writer.commit([self._write_of(change) for change in changes])
+
+    async def truncate_wal(self) -> None:
+        """Carry the WAL into the file and cut it to nothing: what was removed before is then in neither.
+
+        Raises:
+            StoreUnavailableError: another process keeps reading an old state, or the disk refused.
+        """
+        await self._writer.truncate_wal()
+
+    def close(self) -> None:
+        # The writer goes last: whoever closes the last connection pays for the final checkpoint.
+        self._closed = True
+        self._reading.close()
+        self._writer.stop()
+
+    def _write_of(self, change: Change) -> Write:
+        record = change.record
+        kind = type(record)
+        row_format = FORMATS[kind]
+        identity = identity_of(record)
+        logged = row_format.format_identity(identity)
+        if not isinstance(change, Put):
+            self._rows.require_open(kind)
+            return Write(statements.DELETE[kind], (*identity, record.version), row_format.table, logged)
+        row = self._rows.to_row(record)
+        if change.replaces is None:
+            return Write(statements.INSERT[kind], row, row_format.table, logged)
+        assert record.version > change.replaces, "a version grows with every change"
+        return Write(statements.UPDATE[kind], (*row, change.replaces), row_format.table, logged)
+
+    def _select(self, query: statements.Query[R], parameters: tuple[object, ...]) -> list[R]:
+        kind = query.kind
+        self._rows.require_open(kind)
+        records = [self._rows.to_record(kind, row) for row in self._fetch(query.sql, parameters)]
+        for record in records:
+            # A view or an index made by a forger could return a good row that was not asked for.
+            for field, asked in zip(query.equals, parameters, strict=False):
+                if getattr(record, field) != asked:
+                    raise RowForgedError(f"a query of {kind.__name__} returned what was not asked for")
+        return records
+
+    def _fetch(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
+        """All rows at once: a cursor left half read would hold its snapshot."""
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+        try:
+            return self._reading.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            # The module's own error, for TEXT that is no UTF-8, carries no code of SQLite's.
+            if getattr(error, "sqlite_errorcode", None) is None:
+                raise RowForgedError("a row does not decode") from error
+            raise StoreUnavailableError(f"the store cannot be read: {error}") from error
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise StoreUnavailableError(f"the store cannot be read: {error}") from error
+
+    def _data_version(self) -> int:
+        """Asked before every batch of requests, so by the shortest way: a cursor of its own, no detours."""
+        try:
+            version: int = self._polling("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"the store cannot be read: {error}") from error
+        return version
+
+    def _read_log(self) -> list[Changed] | None:
+        """What was committed since the last poll.
+
+        1. Version and log are read in one snapshot, so that neither is ahead of the other.
+        2. Too many entries, none at all, or a gap: the list cannot be told.
+        """
+        # 1.
+        self._fetch("BEGIN", ())
+        try:
+            self._seen_version = self._data_version()
+            entries = self._fetch(statements.CHANGES_SINCE, (self._seen_change, CHANGES_TOLD_MAX + 1))
+            expected, self._seen_change = self._seen_change + 1, self._fetch(statements.LAST_CHANGE, ())[0][0]
+        finally:
+            self._fetch("ROLLBACK", ())
+        # 2.
+        if not 0 < len(entries) <= CHANGES_TOLD_MAX or entries[0][0] != expected:
+            return None
+        try:
+            return [
+                Changed(kind, FORMATS[kind].parse_identity(identity))
+                for kind, identity in ((KINDS_BY_TABLE[table], identity) for _, table, identity in entries)
+            ]
+        except (KeyError, ValueError):  # Not an entry of ours.
+            return None
+
+
+def _create_private(path: Path) -> None:
+    """Make sure that only the owner can open the file; SQLite gives its WAL the same mode.
+
+    An existing file is never opened here: closing it would drop the POSIX locks of this process's other connections.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def _open(path: Path, pragmas: tuple[str, ...], *, check_thread: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode on a migrated store in WAL mode.
+
+    Of several workers that create the store at once, SQLite turns some away without waiting; they try again.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=check_thread)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_MS:d}")
+        for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
+            try:
+                _prepare(connection, pragmas)
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt == LOCK_ATTEMPTS_MAX:
+                    raise
+                time.sleep(OPEN_RETRY_S)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, pragmas: tuple[str, ...]) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreUnavailableError(f"the store's file system does not support a write-ahead log (mode {mode})")
+    migrate(connection)
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,229 @@
+"""The writer thread: the only place where the store is changed, and where fsync is waited for.
+
+Invariants:
+- One transaction holds all requests that waited (group commit); each stands in a savepoint of its own, so one that
+  conflicts fails alone and the others do not notice.
+- A request is answered after COMMIT returned, and COMMIT returns after fsync (`synchronous=FULL`).
+- When COMMIT or the disk fails, every request of the group fails and nothing of it was kept. The thread goes on.
+- Another process that writes is waited for; the wait ends in `StoreUnavailableError` only after half a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+import msgspec
+
+from strongroom.kms.repositories import ConflictError, StoreUnavailableError
+from strongroom.kms.storage import statements
+
+LOCK_WAIT_MS: Final = 5_000
+LOCK_ATTEMPTS_MAX: Final = 6
+GROUP_REQUESTS_MAX: Final = 1_024  # bounds how long the first of a group waits for the last
+
+CHANGES_KEPT: Final = 100_000
+CHANGES_PRUNED_EACH: Final = 1_000  # the log is longer than CHANGES_KEPT by at most this and one group
+
+# What a constraint says when somebody else was faster: the row is there, its key is gone, another one is CURRENT.
+_LOST_RACES: Final = frozenset(
+    {sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY}
+)
+
+
+class Write(msgspec.Struct, frozen=True):
+    """One change, ready to execute; it must hit exactly one row."""
+
+    sql: str
+    parameters: Sequence[Any]
+    table: str
+    identity: str
+
+
+class StoreStats(msgspec.Struct, frozen=True):
+    """What the writer did since it started."""
+
+    transactions: int = 0
+    commits: int = 0
+    mutations: int = 0
+
+
+class _Waiting:
+    """Somebody who awaits an answer: to a commit, or (without writes) to a truncation of the WAL."""
+
+    __slots__ = ("future", "loop", "writes")
+
+    def __init__(self, writes: Sequence[Write] | None) -> None:
+        self.writes = writes
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+
+
+class WriterThread:
+    """Owns the write connection from its start to its end."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._stopped = False
+        self._pruned_to = 0
+        self._last_change = 0
+        self.stats = StoreStats()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        await self._ask(writes)
+
+    async def truncate_wal(self) -> None:
+        await self._ask(None)
+
+    def stop(self) -> None:
+        """Answer everything that waits, then close the connection."""
+        if not self._stopped:
+            self._stopped = True
+            self._queue.put(None)
+        self._thread.join()
+
+    async def _ask(self, writes: Sequence[Write] | None) -> None:
+        if self._stopped:
+            raise StoreUnavailableError("the store is closed")
+        waiting = _Waiting(writes)
+        self._queue.put(waiting)
+        await waiting.future
+
+    # -- From here on, the thread.
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            taken = self._take()
+            going_on = None not in taken
+            group = [one for one in taken if one is not None and one.writes is not None]
+            truncations = [one for one in taken if one is not None and one.writes is None]
+            if group:
+                _answer(group, self._commit_group(group))
+            if truncations:
+                _answer(truncations, self._truncate(len(truncations)))
+        self._connection.close()
+
+    def _take(self) -> list[_Waiting | None]:
+        """All that waits, at least one. Nothing follows a None."""
+        taken = [self._queue.get()]
+        with contextlib.suppress(Empty):
+            while len(taken) < GROUP_REQUESTS_MAX:
+                taken.append(self._queue.get_nowait())
+        return taken
+
+    def _commit_group(self, group: Sequence[_Waiting]) -> list[Exception | None]:
+        try:
+            self._begin()
+            outcomes = [self._apply(one.writes or ()) for one in group]
+            kept = [one for one, outcome in zip(group, outcomes, strict=True) if outcome is None]
+            if kept:
+                self._prune_changes()
+                self._connection.execute("COMMIT")
+                self._count(kept)
+            else:
+                # An empty COMMIT could still write pages that a savepoint touched.
+                self._connection.execute("ROLLBACK")
+        except Exception as error:  # noqa: BLE001 - the thread outlives whatever happens; all are told.
+            self._roll_back()
+            return [_unavailable(error) for _ in group]
+        return outcomes
+
+    def _begin(self) -> None:
+        for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                # The low byte is the primary code; the rest says which kind of busy.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt == LOCK_ATTEMPTS_MAX:
+                    raise
+            else:
+                return
+
+    def _apply(self, writes: Sequence[Write]) -> Exception | None:
+        """Do all of a request or nothing of it; what concerns the whole group is raised."""
+        execute = self._connection.execute
+        execute("SAVEPOINT request")
+        try:
+            for write in writes:
+                self._execute(write)
+        except sqlite3.IntegrityError as error:
+            outcome: Exception = error
+            if error.sqlite_errorcode in _LOST_RACES:
+                outcome = ConflictError(f"{write.table} {write.identity}: {error}")
+        except (ConflictError, OverflowError) as error:
+            outcome = error
+        else:
+            execute("RELEASE request")
+            return None
+        execute("ROLLBACK TO request")
+        execute("RELEASE request")
+        return outcome
+
+    def _execute(self, write: Write) -> None:
+        if self._connection.execute(write.sql, write.parameters).rowcount != 1:
+            raise ConflictError(f"{write.table} {write.identity} is not at the expected version")
+        logged = self._connection.execute(statements.LOG_CHANGE, (write.table, write.identity))
+        self._last_change = logged.lastrowid or 0
+
+    def _prune_changes(self) -> None:
+        prunable_to = self._last_change - CHANGES_KEPT
+        if prunable_to - self._pruned_to >= CHANGES_PRUNED_EACH:
+            self._connection.execute(statements.PRUNE_CHANGES, (prunable_to,))
+            self._pruned_to = prunable_to
+
+    def _count(self, kept: Sequence[_Waiting]) -> None:
+        self.stats = StoreStats(
+            transactions=self.stats.transactions + 1,
+            commits=self.stats.commits + len(kept),
+            mutations=self.stats.mutations + sum(len(one.writes or ()) for one in kept),
+        )
+
+    def _roll_back(self) -> None:
+        # SQLite has rolled back by itself after some errors, such as a full disk.
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _truncate(self, count: int) -> list[Exception | None]:
+        try:
+            for _ in range(LOCK_ATTEMPTS_MAX):
+                busy: int = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+                if not busy:
+                    return [None] * count
+        except sqlite3.Error as error:
+            return [_unavailable(error) for _ in range(count)]
+        return [StoreUnavailableError("somebody keeps reading an old state of the store") for _ in range(count)]
+
+
+def _unavailable(error: Exception) -> StoreUnavailableError:
+    unavailable = StoreUnavailableError(f"the store cannot write: {error}")
+    unavailable.__cause__ = error
+    return unavailable
+
+
+def _answer(group: Sequence[_Waiting], outcomes: Sequence[Exception | None]) -> None:
+    """Wake each event loop once for all of its answers."""
+    for loop in {one.loop for one in group}:
+        mine = [(one.future, outcome) for one, outcome in zip(group, outcomes, strict=True) if one.loop is loop]
+        # A loop that was closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(answers: Iterable[tuple[asyncio.Future[None], Exception | None]]) -> None:
+    for future, outcome in answers:
+        if future.done():  # The waiting task was cancelled; its changes may have been kept all the same.
+            continue
+        if outcome is None:
+            future.set_result(None)
+        else:
+            future.set_exception(outcome)

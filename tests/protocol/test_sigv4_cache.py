@@ -1,0 +1,166 @@
+"""The cache may make verification cheaper, and change nothing else."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from protocol.signed_requests import (
+    ACCESS_KEY_ID,
+    KMS_HEADERS,
+    NOW_S,
+    SECRET,
+    SECRETS,
+    SERVICES,
+    header,
+    signed_request,
+    with_header,
+    with_headers,
+)
+from strongroom.protocol.sigv4 import HttpRequest, Refused, Verifier
+
+
+def known_client() -> Verifier:
+    verifier = Verifier()
+    verifier.verify(signed_request(), NOW_S, SECRETS.get, SERVICES)
+    assert len(verifier._known) == 1
+    return verifier
+
+
+def test_a_known_client_takes_the_short_way_for_other_bodies_targets_and_seconds(monkeypatch: pytest.MonkeyPatch):
+    verifier = known_client()
+    monkeypatch.setattr(Verifier, "_verify_in_full", lambda *_: pytest.fail("took the long way"))
+    for request in (
+        signed_request(),
+        signed_request(body=b"{}"),
+        signed_request(amz_date="20150830T123714Z"),
+        signed_request(headers=[(b"X-Amz-Target", b"TrentService.Decrypt"), KMS_HEADERS[1]]),
+        signed_request(unsigned=[]),
+    ):
+        assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES).access_key_id == ACCESS_KEY_ID
+
+
+def test_a_rotated_secret_is_never_served_from_the_cache():
+    verifier = known_client()
+    rotated = {ACCESS_KEY_ID: "another secret"}
+    with pytest.raises(Refused, match="InvalidSignatureException"):
+        verifier.verify(signed_request(), NOW_S, rotated.get, SERVICES)
+    assert verifier.verify(signed_request(secret="another secret"), NOW_S, rotated.get, SERVICES)
+    # The new secret took the old one's place: the old signature is refused, and so it stays.
+    with pytest.raises(Refused, match="InvalidSignatureException"):
+        verifier.verify(signed_request(), NOW_S, rotated.get, SERVICES)
+    assert [known.secret for known in verifier._known.values()] == ["another secret"]
+
+
+def test_a_removed_access_key_is_never_served_from_the_cache():
+    verifier = known_client()
+    with pytest.raises(Refused, match="UnrecognizedClientException"):
+        verifier.verify(signed_request(), NOW_S, {}.get, SERVICES)
+    assert not verifier._known
+    assert verifier.verify(signed_request(), NOW_S, SECRETS.get, SERVICES)
+
+
+def test_the_secret_is_asked_for_on_every_request():
+    asked: list[str] = []
+
+    def find_secret(access_key_id: str) -> str | None:
+        asked.append(access_key_id)
+        # A new object each time, as a store that decrypts would return.
+        return "".join(SECRET)
+
+    verifier = Verifier()
+    for _ in range(3):
+        verifier.verify(signed_request(), NOW_S, find_secret, SERVICES)
+    assert asked == [ACCESS_KEY_ID] * 3
+
+
+def test_a_refused_request_leaves_nothing_in_the_cache():
+    verifier = Verifier()
+    for request in (signed_request(secret="wrong"), signed_request(access_key_id="AKIDSTRANGER")):
+        with pytest.raises(Refused):
+            verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+    assert not verifier._known
+
+
+def test_wrong_signatures_do_not_drive_a_known_client_out():
+    verifier = known_client()
+    with pytest.raises(Refused):
+        verifier.verify(signed_request(secret="wrong"), NOW_S, SECRETS.get, SERVICES)
+    assert len(verifier._known) == 1
+
+
+def test_the_cache_is_bounded_and_forgets_the_oldest_first():
+    verifier = Verifier(cached_max=2)
+    for region in ("us-east-1", "us-east-2", "us-west-1"):
+        verifier.verify(signed_request(region=region), NOW_S, SECRETS.get, SERVICES)
+    assert [known.claim.region for known in verifier._known.values()] == [b"us-east-2", b"us-west-1"]
+
+
+def test_a_header_with_the_signature_in_front_is_accepted_and_never_remembered():
+    request = signed_request()
+    scheme, _, rest = header(request, b"Authorization").partition(b" ")
+    credential, signed_headers, signature = rest.split(b", ")
+    reordered = scheme + b" " + b", ".join((signature, credential, signed_headers))
+    verifier = Verifier()
+    assert verifier.verify(with_header(request, b"Authorization", reordered), NOW_S, SECRETS.get, SERVICES)
+    assert not verifier._known
+    bare = with_header(request, b"Authorization", scheme + b" " + signature)
+    with pytest.raises(Refused, match="IncompleteSignatureException"):
+        verifier.verify(bare, NOW_S, SECRETS.get, SERVICES)
+
+
+def test_a_name_in_another_spelling_takes_the_long_way_and_is_accepted():
+    verifier = known_client()
+    request = signed_request()
+    shouted = with_headers(request, [(name.upper(), value) for name, value in request.headers])
+    assert verifier.verify(shouted, NOW_S, SECRETS.get, SERVICES).access_key_id == ACCESS_KEY_ID
+
+
+@pytest.mark.parametrize("added", [(b"x-amz-meta", b"1"), (b"x-amz-target", b"TrentService.Decrypt"), (b"HOST", b"x")])
+def test_a_known_client_cannot_add_what_must_be_signed(added: tuple[bytes, bytes]):
+    verifier = known_client()
+    request = signed_request()
+    for headers in ([*request.headers, added], [added, *request.headers]):
+        with pytest.raises(Refused, match="InvalidSignatureException"):
+            verifier.verify(with_headers(request, headers), NOW_S, SECRETS.get, SERVICES)
+
+
+def test_the_window_holds_for_a_known_client():
+    verifier = known_client()
+    for skew_s, accepted in ((-301, False), (-300, True), (-299, True), (299, True), (300, True), (301, False)):
+        if accepted:
+            assert verifier.verify(signed_request(), NOW_S + skew_s, SECRETS.get, SERVICES)
+        else:
+            with pytest.raises(Refused):
+                verifier.verify(signed_request(), NOW_S + skew_s, SECRETS.get, SERVICES)
+
+
+def test_a_known_client_of_yesterday_needs_todays_scope():
+    verifier = known_client()
+    tomorrow = signed_request(amz_date="20150831T000000Z")
+    stale_scope = header(tomorrow, b"Authorization").replace(b"/20150831/", b"/20150830/")
+    with pytest.raises(Refused, match="Date in Credential scope"):
+        verifier.verify(with_header(tomorrow, b"Authorization", stale_scope), NOW_S + 41_040, SECRETS.get, SERVICES)
+
+
+def least_cost_s(act: Callable[[], object]) -> float:
+    def once() -> float:
+        begin = time.process_time()
+        for _ in range(200):
+            with pytest.raises(Refused):
+                act()
+        return time.process_time() - begin
+
+    return min(once() for _ in range(15))
+
+
+def test_an_unknown_access_key_costs_what_a_wrong_signature_costs():
+    verifier = Verifier()
+
+    def refused(request: HttpRequest) -> Callable[[], object]:
+        return lambda: verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+
+    wrong = least_cost_s(refused(signed_request(secret="wrong")))
+    unknown = least_cost_s(refused(signed_request(access_key_id="AKIDSTRANGER")))
+    # Without the dummy's key, the unknown one would cost about half.
+    assert 0.75 < unknown / wrong < 1.33
