@@ -17,6 +17,7 @@ from protocol.signed_requests import (
     with_header,
     with_headers,
 )
+from strongroom.protocol.canonical import Layout, SigningKey
 from strongroom.protocol.sigv4 import HttpRequest, Refused, Verified, Verifier, parse_timestamp
 
 MISMATCH = (
@@ -217,6 +218,7 @@ def test_a_scope_of_another_day_is_refused():
 @pytest.mark.parametrize("skew_s", [-300, -299, -0.5, 0, 299, 299.9, 300])
 def test_five_minutes_either_way_are_accepted(skew_s: float):
     assert verify(signed_request(), now_s=NOW_S + skew_s).access_key_id == ACCESS_KEY_ID
+    assert Verifier().verify(signed_request(), NOW_S + skew_s, SECRETS.get, SERVICES).access_key_id == ACCESS_KEY_ID
 
 
 def test_beyond_five_minutes_a_signature_is_expired():
@@ -252,6 +254,10 @@ def test_a_timestamp_is_parsed_as_seconds_of_utc():
     assert parse_timestamp(AMZ_DATE.encode()) == NOW_S
 
 
+def test_a_date_header_whose_weekday_is_wrong_is_refused():
+    assert refusal(sign_with_date_header(b"Mon, 30 Aug 2015 12:36:00 GMT"))[0] == INCOMPLETE
+
+
 def test_without_x_amz_date_the_date_header_counts_in_both_forms():
     # The signature covers the timestamp and not how the header spells it, so it is the same one for both.
     plain = signed_request(headers=KMS_HEADERS)
@@ -264,29 +270,27 @@ def test_without_x_amz_date_the_date_header_counts_in_both_forms():
 
 
 def sign_with_date_header(spelled: bytes) -> HttpRequest:
-    """Signed by hand, because our own signer always adds X-Amz-Date."""
-    from strongroom.protocol.canonical import Layout, SigningKey
+    return sign_by_hand(b"content-type;host;x-amz-target", (b"date", spelled))
 
-    names = b"content-type;host;x-amz-target"
+
+def sign_by_hand(names: bytes, dated: tuple[bytes, bytes]) -> HttpRequest:
+    """Signed without our signer, which always adds X-Amz-Date and sorts the names."""
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost"), (b"x-amz-target", b"x.ListKeys"), dated]
     scope = b"20150830/us-east-1/kms/aws4_request"
     layout = Layout(names, scope)
-    values = [b"application/x-amz-json-1.1", b"localhost", b"TrentService.ListKeys"]
+    values = [dict(headers)[name] for name in layout.names]
     canonical_request = layout.canonical_request(b"POST", b"/\n", values, sha256(BODY).hexdigest().encode())
     key = SigningKey(SECRETS[ACCESS_KEY_ID], b"20150830", b"us-east-1", b"kms")
     signature = key.sign(layout.string_to_sign(AMZ_DATE.encode(), canonical_request))
-    authorization = b"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/%b,SignedHeaders=%b,Signature=%b" % (
-        scope,
-        names,
-        signature,
-    )
-    headers = [
-        (b"content-type", values[0]),
-        (b"host", values[1]),
-        (b"x-amz-target", values[2]),
-        (b"date", spelled),
-        (b"authorization", authorization),
-    ]
-    return HttpRequest("POST", b"/", headers, BODY)
+    authorization = b"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/%b,SignedHeaders=%b,Signature=%b"
+    return HttpRequest("POST", b"/", [*headers, (b"authorization", authorization % (scope, names, signature))], BODY)
+
+
+def test_names_out_of_order_or_twice_are_a_mismatch_even_when_signed():
+    dated = (b"x-amz-date", AMZ_DATE.encode())
+    assert verify(sign_by_hand(b"content-type;host;x-amz-date;x-amz-target", dated))
+    for names in (b"host;content-type;x-amz-date;x-amz-target", b"content-type;host;host;x-amz-date;x-amz-target"):
+        assert refusal(sign_by_hand(names, dated)) == (INVALID, MISMATCH)
 
 
 # What must be signed.
@@ -355,6 +359,9 @@ def test_a_body_signed_with_the_hash_of_another_is_refused_in_the_short_way_too(
     assert len(verifier._known) == 1
     with pytest.raises(Refused, match="does not match what was computed"):
         verifier.verify(HttpRequest("POST", b"/", honest.headers, b"{}"), NOW_S, SECRETS.get, SERVICES)
+    unsigned = signed_request(headers=[*KMS_HEADERS, (b"X-Amz-Content-Sha256", b"UNSIGNED-PAYLOAD")])
+    with pytest.raises(Refused, match="sign the payload"):
+        verifier.verify(unsigned, NOW_S, SECRETS.get, SERVICES)
 
 
 # The key and the signature.

@@ -172,7 +172,7 @@ class RowForgedError(Exception):
 
 
 class StoreUnavailableError(Exception):
-    """The store cannot write now (disk full, closed); nothing of the change was kept."""
+    """The store cannot write, or not even read, now (disk full, closed); nothing of the change was kept."""
 
 
 class Store(Protocol):
@@ -208,10 +208,13 @@ class Store(Protocol):
         """A user's access keys ordered by id."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Make all of these changes durable, or none.
+        """Make all of these changes durable, or none. They take effect in the order given.
+
+        A task that is cancelled while it waits does not know whether its changes were kept.
 
         Raises:
-            ConflictError: a record was not at the version that a change expects.
+            ConflictError: a record was not at the version that a change expects; or a constraint says that somebody
+                was faster (the key of a material or alias is gone, another material became CURRENT).
             StoreUnavailableError: the disk refused.
         """
 

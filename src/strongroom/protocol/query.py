@@ -22,7 +22,7 @@ from html import escape
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-CONTENT_TYPE = "text/xml"
+CONTENT_TYPE = b"text/xml"
 STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 # Ours: the largest real STS form (AssumeRole with a session policy of 2,048 characters, all escaped) is below 16 KiB.

@@ -257,10 +257,10 @@ class Verifier:
     def _remember(self, request: HttpRequest, claim: _Claim, secret: str, key: SigningKey) -> None:
         """Remember a header whose signature was found valid just now, if its request is of the common kind.
 
-        That is: no name twice, dated by `x-amz-date`, and the signature last, so that all the rest is the prefix.
+        That is: dated by `x-amz-date`, and with the signature last, so that all the rest is the prefix.
         """
         spelling_of = {name.lower(): name for name, _ in request.headers}
-        if len(spelling_of) != len(request.headers) or b"x-amz-date" not in spelling_of:
+        if b"x-amz-date" not in spelling_of:
             return
         prefix, _, signature = dict(request.headers)[spelling_of[b"authorization"]].rpartition(b"Signature=")
         if signature != claim.signature:
@@ -326,7 +326,8 @@ def _parse_authorization(authorization: bytes, headers: Mapping[bytes, bytes]) -
     2. The parameters: each once, none missing, none unknown.
     3. The algorithm.
     4. The credential: five elements, so an access key id never contains a slash.
-    5. The signed headers: as the canonical request lists them, that is lower-case, sorted, each once.
+    5. The signed headers: as the canonical request lists them, sorted and each once. (Step 6 of the procedure finds only
+       lower-case names among the headers.)
     """
     # 1.
     algorithm, _, rest = authorization.strip().partition(b" ")
@@ -360,7 +361,7 @@ def _parse_authorization(authorization: bytes, headers: Mapping[bytes, bytes]) -
         raise Refused(
             "InvalidSignatureException", "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
         )
-    if not joined.isascii() or joined.lower() != joined or sorted(set(names)) != names:
+    if not joined.isascii() or sorted(set(names)) != names:
         raise Refused("InvalidSignatureException", _MISMATCH)
     verified = Verified(
         access_key_id=access_key_id.decode("ascii"),

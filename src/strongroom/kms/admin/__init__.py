@@ -1,0 +1,1 @@
+"""Operators' commands, behind a Unix socket of their own that no customer can reach."""

@@ -106,7 +106,7 @@ def last_signed_of(directory: Path, writer: str) -> Head | None:
     return None if signed is None else next((head for head in signed.heads if head.writer == writer), None)
 
 
-def collect_heads(directory: Path, known: tuple[Head, ...] = ()) -> tuple[Head, ...]:
+def collect_heads(directory: Path, known: tuple[Head, ...], disk: Disk) -> tuple[Head, ...]:
     """Every writer's last whole record, durable when this returns; what is in `known` was durable already."""
     heads = []
     for segments in segments_by_writer(directory).values():
@@ -119,7 +119,7 @@ def collect_heads(directory: Path, known: tuple[Head, ...] = ()) -> tuple[Head, 
             for _, path in segments[-2:]:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    os.fdatasync(fd)
+                    disk.sync(fd)
                 finally:
                     os.close(fd)
     if any(head not in known for head in heads):
@@ -159,9 +159,16 @@ class HeadLog:
         return self._last
 
     def propose(self) -> HeadProposal | None:
-        """What to sign now; None when nothing was recorded since the last head."""
+        """What to sign now; None when nothing was recorded since the last head.
+
+        Raises:
+            AuditUnavailableError: the records could not be made durable.
+        """
         known = () if self._last is None else self._last.heads
-        heads = collect_heads(self._directory, known)
+        try:
+            heads = collect_heads(self._directory, known, self._disk)
+        except OSError as error:
+            raise AuditUnavailableError(f"no head can be proposed: {error}") from error
         if heads == known:
             return None
         previous = NO_DIGEST if self._last is None else self._last.digest

@@ -40,7 +40,7 @@ from strongroom.kms.audit.segments import (
 SEGMENT_BYTES_MAX: Final = 64 << 20
 RESERVE_BYTES: Final = 1 << 20
 # Design 22 allows 20 ms from the write to the sync; the difference is for the thread to wake up.
-SYNC_DELAY_S: Final = 0.015
+SYNC_DELAY_S: Final = 0.012
 # How often a sink that failed is tried again, and a missing reserve made again.
 RETRY_INTERVAL_S: Final = 0.25
 # A disk whose sync hangs is refused before memory fills up with what it has not synced.
@@ -78,7 +78,9 @@ class AuditLog:
         self._segment_bytes_max = segment_bytes_max
         self._disk = disk or Disk()
         self._times = EventTimes()
-        self._changed = threading.Condition(threading.Lock())
+        # Entering the lock itself is cheaper than entering its condition; they are one.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._retired: list[Segment] = []
         self._waiting: list[concurrent.futures.Future[None]] = []
         self._owed: list[bytes] = []
@@ -91,20 +93,12 @@ class AuditLog:
         self._closing = False
         self._noise: dict[str, int] = {}
         self._noise_flushed_s = clock()
-        open_directory(directory)
-        self._lock_fd = lock_file(directory / f"{writer}.lock")
-        try:
-            self._head, self._segment, cut_bytes = recover(
-                directory, writer, last_signed_of(directory, writer), self._disk
-            )
-        except BaseException:
-            os.close(self._lock_fd)
-            raise
+        self._lock_fd, self._head, self._segment, cut_bytes = _open_chain(directory, writer, self._disk)
         self._reserve = Reserve(directory, writer, reserve_bytes, self._disk)
         self._reserve.make()
         if cut_bytes:
             self._owed.append(self._own_event("AuditRecovered", {"recovered": cut_bytes}))
-            with self._changed:
+            with self._lock:
                 self._try_owed()
         self._thread = threading.Thread(target=self._run, name=f"audit-{writer}", daemon=True)
         self._thread.start()
@@ -117,7 +111,7 @@ class AuditLog:
         Raises:
             AuditUnavailableError: refuse the calls that these events record.
         """
-        with self._changed:
+        with self._lock:
             return self._append(events)
 
     def append_durable(self, events: Sequence[bytes]) -> concurrent.futures.Future[None]:
@@ -126,7 +120,7 @@ class AuditLog:
         The future fails with `AuditUnavailableError` when the sync fails. It is settled in the sync thread.
         """
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        with self._changed:
+        with self._lock:
             self._append(events)
             self._waiting.append(done)
             self._mark_dirty()
@@ -171,6 +165,8 @@ class AuditLog:
             return segment
         while True:
             try:
+                if segment is not None:
+                    segment.mend()
                 fresh = Segment.create(self._directory, self._head, self._disk)
                 break
             except OSError as error:
@@ -230,14 +226,14 @@ class AuditLog:
 
     def count_noise(self, kind: str) -> None:
         """Count a request that no credential vouches for, instead of recording it; `kind` is a word of our code."""
-        with self._changed:
+        with self._lock:
             if kind not in self._noise and len(self._noise) >= NOISE_KINDS_MAX:
                 kind = "other"
             self._noise[kind] = self._noise.get(kind, 0) + 1
 
     def flush_noise(self, now_s: float) -> bool:
         """Record the counts once a minute, in one event; True when one was written. Counts outlive a failed write."""
-        with self._changed:
+        with self._lock:
             # A clock that was set back must not silence the counter.
             if not self._noise or abs(now_s - self._noise_flushed_s) < NOISE_INTERVAL_S:
                 return False
@@ -281,14 +277,14 @@ class AuditLog:
 
     def _run(self) -> None:
         while self._wait_for_work():
-            with self._changed:
+            with self._lock:
                 segments = [*self._retired, *([] if self._segment is None else [self._segment])]
                 work = [(segment, segment.begin_sync()) for segment in segments]
                 waiting, self._waiting = self._waiting, []
                 names_dirty, self._names_dirty = self._names_dirty, False
                 self._dirty = False
             error = self._sync(work, names_dirty=names_dirty)
-            with self._changed:
+            with self._lock:
                 for segment, batch in work:
                     segment.end_sync(batch, synced=error is None)
                 self._sync_error = error
@@ -308,7 +304,7 @@ class AuditLog:
     def _wait_for_work(self) -> bool:
         """Wait until a sync is due, mending the sink while there is nothing else to do; False to stop."""
         while True:
-            with self._changed:
+            with self._lock:
                 ailing = self._sync_error is not None or self._write_error is not None or self._reserve.missing
                 if self._sync_error is not None or not self._dirty:
                     if self._closing:
@@ -345,7 +341,7 @@ class AuditLog:
 
     def close(self) -> None:
         """Sync what was appended and let go of the files."""
-        with self._changed:
+        with self._lock:
             if self._closing:
                 return
             self._closing = True
@@ -357,6 +353,17 @@ class AuditLog:
         if self._segment is not None:
             self._segment.close()
         os.close(self._lock_fd)
+
+
+def _open_chain(directory: Path, writer: str, disk: Disk) -> tuple[int, Head, Segment | None, int]:
+    """The lock of the chain, and what recovery found under it."""
+    open_directory(directory)
+    lock_fd = lock_file(directory / f"{writer}.lock")
+    try:
+        return lock_fd, *recover(directory, writer, last_signed_of(directory, writer), disk)
+    except BaseException:
+        os.close(lock_fd)
+        raise
 
 
 def _settle(waiting: list[concurrent.futures.Future[None]], error: OSError | None) -> None:

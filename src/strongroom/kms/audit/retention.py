@@ -61,7 +61,7 @@ def removable_segments(directory: Path, writer: str, cutoff: str) -> tuple[list[
             newest = summarize(event).eventTime
             with next_path.open("rb") as file:
                 following = parse_segment_start(next(lines_of(file), b""))
-        except (ChainError, msgspec.MsgspecError) as error:
+        except (ChainError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise AuditDamagedError(f"{path.name}: {error}") from None
         if newest >= cutoff:
             break

@@ -158,9 +158,7 @@ class Segment:
         """
         written = 0
         try:
-            if self._torn:
-                self._disk.cut(self._fd, self.size)
-                self._torn = False
+            self.mend()
             while written < len(data):
                 rest = memoryview(data)[written:] if written else data
                 written += self._write_some(rest, self.size + written, on_full)
@@ -169,10 +167,15 @@ class Segment:
             self._keep(data[:whole])
             self._torn = True
             with contextlib.suppress(OSError):
-                self._disk.cut(self._fd, self.size)
-                self._torn = False
+                self.mend()
             raise PartialWriteError(whole, error) from error
         self._keep(data)
+
+    def mend(self) -> None:
+        """Cut what a failed write left behind the last whole line; an OSError means that it is still there."""
+        if self._torn:
+            self._disk.cut(self._fd, self.size)
+            self._torn = False
 
     def _write_some(self, data: bytes | memoryview, offset: int, on_full: Callable[[], bool]) -> int:
         while True:

@@ -6,8 +6,10 @@
 3. Every signed head of a writer is the record of that seq in its chain, and the chain reaches its last one.
 4. A chain, or the head lines, that do not begin at the beginning were shortened by retention, and a record says so.
 
-What was appended after the last signed head could be cut off unseen, with it the newest head lines themselves: who kept
-the digest of a later head elsewhere passes it as `expected_digest`. Files are streamed; memory does not grow with them.
+A torn last record is no problem (a crash's, and no head reached it); a torn head line is one until the service has been
+started again and cut it. What was appended after the last signed head could be cut off unseen, with it the newest head
+lines themselves: who kept the digest of a later head elsewhere passes it as `expected_digest`. Files are streamed;
+memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from strongroom.boundary.messages import audit_head_statement
 from strongroom.boundary.session import parse_public, verify_statement
 from strongroom.boundary.statuses import RefusedError
+from strongroom.kms.audit import retention
 from strongroom.kms.audit.chain import (
     LINE_BYTES_MAX,
     NO_DIGEST,
@@ -29,7 +32,6 @@ from strongroom.kms.audit.chain import (
     Head,
     SignedHead,
     first_head,
-    link,
     parse_record,
     parse_segment_start,
     parse_signed_head,
@@ -37,7 +39,6 @@ from strongroom.kms.audit.chain import (
 )
 from strongroom.kms.audit.events import OWN_EVENT_SOURCE
 from strongroom.kms.audit.heads import HEADS_NAME
-from strongroom.kms.audit.retention import EVENT_NAME as RETENTION
 from strongroom.kms.audit.retention import summarize
 from strongroom.kms.audit.segments import lines_of, segments_by_writer
 
@@ -87,10 +88,11 @@ class _Verification:
         # Lines of heads.jsonl that vouch for nothing, the last good head per writer, and the starts that retention left.
         self._bad_lines: set[int] = set()
         self._last_heads: dict[str, Head] = {}
+        self._head_line_count = 0
         self._heads_start: bytes = NO_DIGEST
         self._starts: dict[str, Head] = {}
-        self._marks: dict[str, Head] = {}
-        self._head_marks: set[bytes] = set()
+        self._marks: dict[str, tuple[int, str]] = {}
+        self._head_marks: set[str] = set()
 
     def load_keys(self, members: Mapping[str, bytes]) -> None:
         for hsm_id, point in members.items():
@@ -109,6 +111,7 @@ class _Verification:
         previous: bytes | None = None
         expected_seen = self._expected_digest is None
         for number, line in self._head_lines():
+            self._head_line_count = number
             try:
                 signed = parse_signed_head(line)
             except ChainError as error:
@@ -116,9 +119,7 @@ class _Verification:
                 self.report.add(self._heads_path, number, str(error))
                 continue
             try:
-                if previous is not None and signed.previous != previous:
-                    raise ChainError("does not follow the head line before it")
-                self._verify_signed_head(signed)
+                self._verify_signed_head(signed, previous)
             except ChainError as error:
                 self._bad_lines.add(number)
                 self.report.add(self._heads_path, number, str(error))
@@ -133,7 +134,9 @@ class _Verification:
         if not expected_seen:
             self.report.add(self._heads_path, 0, "the head with the expected digest is missing")
 
-    def _verify_signed_head(self, signed: SignedHead) -> None:
+    def _verify_signed_head(self, signed: SignedHead, previous: bytes | None) -> None:
+        if previous is not None and signed.previous != previous:
+            raise ChainError("does not follow the head line before it")
         key = self._keys.get(signed.hsm_id)
         if key is None:
             raise ChainError(f"signed by an unknown HSM, {signed.hsm_id!r}")
@@ -152,6 +155,9 @@ class _Verification:
     def _heads_of(self, writer: str) -> Iterator[tuple[int, Head]]:
         """The good heads of one writer, in order: read again for each writer, for memory must not grow with them."""
         for number, line in self._head_lines():
+            # A running service may have appended since the first reading.
+            if number > self._head_line_count:
+                return
             if number in self._bad_lines:
                 continue
             for head in parse_signed_head(line).heads:
@@ -172,32 +178,36 @@ class _Verification:
             where = segments[-1][1] if segments else self.directory / f"audit-{writer}"
             self.report.add(where, 0, f"the chain of {writer} ends at {chain.head.seq}; {last.seq} was signed for")
 
-    def note_event(self, path: Path, number: int, event: bytes) -> None:
-        """Times, and what the trail says of itself."""
+    def note_event(self, path: Path, number: int, event: bytes, *, signed: bool) -> None:
+        """Times, and what the trail says of itself; only what was signed for explains a missing beginning."""
         report = self.report
         try:
             summary = summarize(event)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             report.add(path, number, "the event is not an event")
             return
         report.records += 1
         report.last_time = max(report.last_time, summary.eventTime)
         report.first_time = min(report.first_time or summary.eventTime, summary.eventTime)
         if summary.eventSource == OWN_EVENT_SOURCE and summary.serviceEventDetails is not None:
-            self._note_own(summary.eventName, summary.serviceEventDetails)
+            match summary.eventName, summary.serviceEventDetails:
+                case "AuditRecovered", {"recovered": int(count)}:
+                    report.recovered_bytes += count
+                case "AuditSinkRestored", {"refused": int(count)}:
+                    report.refused_events += count
+                case retention.EVENT_NAME, details if signed:
+                    self._note_retention(details)
+                case _:
+                    pass
 
-    def _note_own(self, name: str, details: dict[str, Any]) -> None:
-        match name, details:
-            case "AuditRecovered", {"recovered": int(count)}:
-                self.report.recovered_bytes += count
-            case "AuditSinkRestored", {"refused": int(count)}:
-                self.report.refused_events += count
-            case _, {"writer": str(writer), "first": int(first), "previous": str(digits)} if name == RETENTION:
+    def _note_retention(self, details: dict[str, Any]) -> None:
+        match details:
+            case {"writer": str(writer), "first": int(first), "previous": str(digits)}:
                 known = self._marks.get(writer)
-                if known is None or known.seq < first - 1:
-                    self._marks[writer] = Head(writer, first - 1, bytes.fromhex(digits))
-            case _, {"heads_previous": str(digits)} if name == RETENTION:
-                self._head_marks.add(bytes.fromhex(digits))
+                if known is None or known[0] < first - 1:
+                    self._marks[writer] = (first - 1, digits)
+            case {"heads_previous": str(digits)}:
+                self._head_marks.add(digits)
             case _:
                 pass
 
@@ -205,12 +215,16 @@ class _Verification:
     def verify_starts(self) -> None:
         for writer, start in self._starts.items():
             mark = self._marks.get(writer)
-            explained = mark is not None and (start.seq < mark.seq or start == mark)
+            explained = mark is not None and (start.seq < mark[0] or (start.seq, start.hash.hex()) == mark)
             if start != first_head(writer) and not explained:
                 path = self.directory / f"audit-{writer}"
-                self.report.add(path, 0, f"the chain of {writer} starts after record {start.seq}, and nothing says why")
-        if self._heads_start != NO_DIGEST and self._heads_start not in self._head_marks:
-            self.report.add(self._heads_path, 1, "head lines before this one are missing, and nothing says why")
+                self.report.add(
+                    path, 0, f"the chain of {writer} starts after record {start.seq}, and no signed record says why"
+                )
+        if self._heads_start != NO_DIGEST and self._heads_start.hex() not in self._head_marks:
+            self.report.add(
+                self._heads_path, 1, "head lines before this one are missing, and no signed record says why"
+            )
 
     def verify(self) -> Report:
         self.verify_heads()
@@ -284,7 +298,7 @@ class _Chain:
             self._report.add(path, number, str(error))
         # Go on from what the line claims: one change is one problem, not one for every line after it.
         self.head = Head(self.head.writer, claimed.seq, claimed.hash)
-        self._verification.note_event(path, number, event)
+        self._verification.note_event(path, number, event, signed=claimed.seq <= self._signed_seq)
         if claimed.seq > self._signed_seq:
             self._report.records_after_last_head += 1
         self._compare_heads()

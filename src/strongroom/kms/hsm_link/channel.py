@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -66,8 +66,7 @@ class Channel(asyncio.Protocol):
     # ── asyncio ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._timer = asyncio.get_running_loop().call_later(OPENING_S_MAX, self.close)
         if self.session is None:
             self._handshake = Handshake(self._identity, self._domain, os.urandom)

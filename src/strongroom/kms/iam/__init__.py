@@ -1,0 +1,1 @@
+"""Who may: principals, policy documents and the one pure function that decides. No I/O, no clock."""

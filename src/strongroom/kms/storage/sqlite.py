@@ -35,10 +35,16 @@ from strongroom.kms.repositories import (
 from strongroom.kms.storage import statements
 from strongroom.kms.storage.migrations import migrate
 from strongroom.kms.storage.rows import FORMATS, KINDS_BY_TABLE, RowCodec
-from strongroom.kms.storage.writer import LOCK_ATTEMPTS_MAX, LOCK_WAIT_MS, StoreStats, Write, WriterThread
+from strongroom.kms.storage.writer import LOCK_WAIT_MS, StoreStats, Write, WriterThread
 
 CHANGES_TOLD_MAX: Final = 10_000  # beyond this, forgetting everything is cheaper than going through the list
+# While opening, and for the rare moments in which SQLite lets a reader wait (recovery after a crash).
+BUSY_WAIT_MS: Final = 5_000
+OPEN_ATTEMPTS_MAX: Final = 6
 OPEN_RETRY_S: Final = 0.05
+
+_WRITING: Final = ("synchronous = FULL", "secure_delete = ON", "foreign_keys = ON", f"busy_timeout = {LOCK_WAIT_MS:d}")
+_READING: Final = ("query_only = ON",)
 
 
 class SqliteStore:
@@ -48,9 +54,9 @@ class SqliteStore:
         self._rows = RowCodec()
         self._closed = False
         _create_private(path)
-        writing = _open(path, ("synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"), check_thread=False)
+        writing = _open(path, _WRITING, check_thread=False)
         try:
-            self._reading = _open(path, ("query_only = ON",), check_thread=True)
+            self._reading = _open(path, _READING, check_thread=True)
             self._polling: Final = self._reading.cursor().execute
             self._seen_version: int = self._data_version()
             self._seen_change: int = self._fetch(statements.LAST_CHANGE, ())[0][0]
@@ -171,11 +177,14 @@ class SqliteStore:
         # 1.
         self._fetch("BEGIN", ())
         try:
-            self._seen_version = self._data_version()
+            version = self._data_version()
             entries = self._fetch(statements.CHANGES_SINCE, (self._seen_change, CHANGES_TOLD_MAX + 1))
-            expected, self._seen_change = self._seen_change + 1, self._fetch(statements.LAST_CHANGE, ())[0][0]
+            last = self._fetch(statements.LAST_CHANGE, ())[0][0]
         finally:
             self._fetch("ROLLBACK", ())
+        # Only now: after a failure the next poll must look again.
+        expected = self._seen_change + 1
+        self._seen_version, self._seen_change = version, last
         # 2.
         if not 0 < len(entries) <= CHANGES_TOLD_MAX or entries[0][0] != expected:
             return None
@@ -207,13 +216,13 @@ def _open(path: Path, pragmas: tuple[str, ...], *, check_thread: bool) -> sqlite
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=check_thread)
     try:
-        connection.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_MS:d}")
-        for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_WAIT_MS:d}")
+        for attempt in range(1, OPEN_ATTEMPTS_MAX + 1):
             try:
                 _prepare(connection, pragmas)
                 break
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt == LOCK_ATTEMPTS_MAX:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt == OPEN_ATTEMPTS_MAX:
                     raise
                 time.sleep(OPEN_RETRY_S)
     except BaseException:

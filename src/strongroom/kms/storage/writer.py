@@ -23,8 +23,9 @@ import msgspec
 from strongroom.kms.repositories import ConflictError, StoreUnavailableError
 from strongroom.kms.storage import statements
 
-LOCK_WAIT_MS: Final = 5_000
-LOCK_ATTEMPTS_MAX: Final = 6
+# Half a minute in all, in short waits: within one wait SQLite pauses ever longer, and whoever came late would win.
+LOCK_WAIT_MS: Final = 20
+LOCK_ATTEMPTS_MAX: Final = 1_500
 GROUP_REQUESTS_MAX: Final = 1_024  # bounds how long the first of a group waits for the last
 
 CHANGES_KEPT: Final = 100_000

@@ -16,8 +16,6 @@ Invariants:
 * No value of a blob or of a sensitive member is ever repeated in a message.
 """
 
-import json
-import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -27,6 +25,7 @@ import msgspec
 
 from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.shapes import OPERATIONS
+from strongroom.protocol import strict_json
 
 SERIALIZATION: Final = "SerializationException"
 VALIDATION: Final = "ValidationException"
@@ -109,44 +108,16 @@ def explain(operation: str, body: bytes) -> RequestRefused | None:
     return RequestRefused(VALIDATION, f"{len(violations)} validation {errors} detected: {'; '.join(violations)}")
 
 
-# --- The strict parser ------------------------------------------------------------------------------------------------
-
-
 def parse_strictly(body: bytes) -> Any:
-    """Return the JSON value of `body`, read more strictly than `json` does by itself.
+    """Return the JSON value of `body` (rules: `protocol.strict_json`).
 
     Raises:
-        RequestRefused: `body` is not JSON in UTF-8, a name occurs twice in an object, a string holds half a surrogate
-            pair, a number is not finite or has thousands of digits, or it is nested too deeply.
+        RequestRefused: it is none.
     """
     try:
-        value = json.loads(
-            body.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant, parse_float=_finite
-        )
-        # Only an escape can smuggle half a pair into text that was UTF-8; it cannot be written back.
-        if b"\\u" in body:
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        raise RequestRefused(SERIALIZATION, UNEXPLAINED) from None
-    return value
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise RequestRefused(SERIALIZATION, "A member occurs more than once")
-    return members
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise RequestRefused(SERIALIZATION, UNEXPLAINED)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise RequestRefused(SERIALIZATION, UNEXPLAINED)
-    return number
+        return strict_json.parse_strictly(body)
+    except strict_json.StrictJsonError as error:
+        raise RequestRefused(SERIALIZATION, str(error)) from None
 
 
 # --- The walk ---------------------------------------------------------------------------------------------------------

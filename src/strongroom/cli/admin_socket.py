@@ -1,0 +1,40 @@
+"""A request to the admin socket of a running service (form: kms/admin/server.py)."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+_TIMEOUT_S: Final = 15.0
+
+
+class AdminRefusedError(Exception):
+    """The service's own words about why not."""
+
+
+def ask(home: Path, command: str, **arguments: str) -> Any:
+    """The result of a command.
+
+    Raises:
+        AdminRefusedError: the service refused it.
+        ConnectionError: no service runs on this home, or this user may not ask.
+    """
+    path = home / "run" / "kms" / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_TIMEOUT_S)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            raise ConnectionError(f"no service answers on {path}: is `strongroom up` running for this home?") from None
+        connection.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
+        received = b""
+        while chunk := connection.recv(1 << 16):
+            received += chunk
+    if not received:
+        raise ConnectionError("the service hung up: this user is not one of its operators")
+    answer = json.loads(received)
+    if "error" in answer:
+        raise AdminRefusedError(answer["error"])
+    return answer["result"]

@@ -1,0 +1,4 @@
+"""placeholder"""
+from __future__ import annotations
+def add_parser(commands, add_home):  # type: ignore
+    pass

@@ -1,0 +1,97 @@
+"""`strongroom doctor`: is this installation sound? One line per check, the weak ones said plainly."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from strongroom.cli.admin_socket import AdminRefusedError, ask
+
+Verdict = Literal["ok", "weak", "bad"]
+Finding = tuple[Verdict, str]
+
+
+def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="check a running installation",
+        description="Check a running installation; exit status 1 if something is bad.",
+        epilog="example: strongroom doctor --home /var/lib/strongroom",
+        allow_abbrev=False,
+    )
+    add_home(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(parsed: argparse.Namespace, home: Path) -> int:
+    findings = [*_files(home), *_service(home), *_audit(home)]
+    if parsed.json:
+        print(json.dumps([{"verdict": verdict, "finding": text} for verdict, text in findings]))
+    else:
+        for verdict, text in findings:
+            print(f"{verdict:<5} {text}")
+    return 1 if any(verdict == "bad" for verdict, _ in findings) else 0
+
+
+def _files(home: Path) -> Iterator[Finding]:
+    seal = home / "seal" / "local.secret"
+    try:
+        mode, owner = stat.S_IMODE(seal.stat().st_mode), seal.stat().st_uid
+    except PermissionError:
+        yield "ok", "the seal's secret is out of this user's sight"
+    except FileNotFoundError:
+        yield "bad", f"the seal's secret is missing: {seal}"
+    else:
+        private = mode & 0o077 == 0
+        yield ("ok" if private else "bad"), f"the seal's secret is readable by user {owner} {'only' if private else 'and others'}"
+    states = sorted((home / "hsm").glob("*.state.?"))
+    same = len({state.read_bytes() for state in states}) == 1
+    yield ("ok" if len(states) >= 2 and same else "bad"), f"{len(states)} copies of the HSM's sealed state, {'equal' if same else 'different'}"
+    yield from _recovery(home)
+
+
+def _recovery(home: Path) -> Iterator[Finding]:
+    try:
+        shares = list((home / "recovery").glob("recovery-share-*"))
+    except PermissionError:
+        shares = []
+    if shares:
+        yield "weak", f"recovery bundle and share still lie in {home / 'recovery'}: take them to two safe places"
+    else:
+        yield "ok", "no recovery share lies in the home"
+
+
+def _service(home: Path) -> Iterator[Finding]:
+    try:
+        status = ask(home, "status")
+    except (ConnectionError, AdminRefusedError) as error:
+        yield "bad", str(error)
+        return
+    hsm = status["hsm"]
+    yield ("ok" if hsm["state"] == "OPERATIONAL" else "bad"), f"the HSM {hsm['id']} is {hsm['state']}"
+    measures = hsm["measures"]
+    arena = measures["arena"]
+    yield ("ok" if arena == "memfd_secret" else "weak"), f"keys lie in {arena} memory"
+    yield "ok", f"core dumps {measures['core dumps']}, freed memory {measures['freed memory']}"
+    hsm_uid, kms_uid = int(measures["user id"]), (home / "service").stat().st_uid
+    if hsm_uid == kms_uid:
+        yield "weak", f"one user ({hsm_uid}) runs HSM and service: the wall holds against bugs only"
+    else:
+        yield "ok", f"HSM and service run as two users ({hsm_uid} and {kms_uid})"
+    audit = status["audit"]
+    takes = audit["takes records"]
+    yield ("ok" if takes else "bad"), f"the audit trail has {audit['records']} records and {'takes' if takes else 'refuses'} more"
+
+
+def _audit(home: Path) -> Iterator[Finding]:
+    command = [sys.executable, "-m", "strongroom.kms.audit", "verify", "--home", str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)  # noqa: S603 -- our own program.
+    last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["no answer"])[-1]
+    yield ("ok" if done.returncode == 0 else "bad"), f"audit verify: {last}"

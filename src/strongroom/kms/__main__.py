@@ -1,0 +1,59 @@
+"""A worker of the KMS service: `python -m strongroom.kms --config FILE --parent PID --ready-fd N`, by the supervisor.
+
+Writes one line to the ready descriptor when it serves. SIGTERM stops it cleanly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+
+import uvloop
+
+from strongroom.kms.app import App
+from strongroom.kms.config import KmsConfig, load_config
+from strongroom.kms.faults import Fault
+from strongroom.kms.process import confine, harden
+
+
+async def _serve(config: KmsConfig, ready_fd: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # The terminal's Ctrl-C is the supervisor's to act on.
+    app = App(config)
+    await app.start()
+    # What lives now lives long: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+    os.write(ready_fd, b"ready\n")
+    os.close(ready_fd)
+    await stop.wait()
+    await app.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="strongroom.kms")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    arguments = parser.parse_args()
+    harden(arguments.parent)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s %(levelname)s %(message)s")
+    config = load_config(arguments.config)
+    if config.confine_writing:
+        confine(config.confine_reading, config.confine_writing)
+    try:
+        uvloop.run(_serve(config, arguments.ready_fd))
+    except Fault as fault:
+        raise SystemExit(f"the service cannot start: {fault.code} {fault.message}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What operators may ask of a running service: users and access keys, status, traces. Every change is audited.
+
+The table at the end is the list; a command takes the arguments of its function by name and refuses others.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from strongroom.boundary.control import StatusReport
+from strongroom.boundary.control import decode_answer as decode_report
+from strongroom.boundary.messages import GetHsmStatus, StatusAnswer
+from strongroom.boundary.secret import AccessKeySecret
+from strongroom.kms.audit.events import EventIds
+from strongroom.kms.calls import Call, Origin
+from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
+from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
+from strongroom.kms.iam.principals import Principal, PrincipalKind
+from strongroom.kms.keys.directory import PrincipalEntry
+from strongroom.kms.permits import KEYLESS, Permit
+from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, Put, Store, UserRecord
+from strongroom.kms.service import Service
+from strongroom.kms.trail import Trail
+
+# IAM API reference, CreateUser: UserName.
+_USER_NAME: Final = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
+# IAM API reference, quotas: two access keys per user.
+_ACCESS_KEYS_MAX: Final = 2
+_PAGE: Final = 1000
+
+
+class AdminError(Exception):
+    """A command that cannot be done, in words for an operator."""
+
+
+class AdminCommands:
+    """The commands, each an async method of the same name as in the table below."""
+
+    def __init__(self, service: Service, credentials: Credentials, store: Store, trail: Trail, ids: EventIds) -> None:
+        self._service = service
+        self._credentials = credentials
+        self._store = store
+        self._trail = trail
+        self._ids = ids
+
+    async def run(self, uid: int, command: str, arguments: dict[str, Any]) -> Any:
+        """Do a command for the operator of this user id.
+
+        Raises:
+            AdminError: unknown, wrong arguments, or not possible now.
+        """
+        row = _TABLE.get(command)
+        if row is None:
+            raise AdminError(f"unknown command {command!r}")
+        parameters = list(inspect.signature(row).parameters)[2:]
+        if set(arguments) != set(parameters) or not all(isinstance(value, str) for value in arguments.values()):
+            raise AdminError(f"{command} takes {', '.join(parameters) or 'no arguments'}")
+        principal = Principal(PrincipalKind.OPERATOR, self._service.account, f"operator:{uid}", str(uid))
+        entry = PrincipalEntry(principal, (), AccessKeySecret(b""))
+        call = Call(self._ids(), command, entry, Origin("admin-socket", "strongroom"))
+        call.parameters = {name: value for name, value in arguments.items() if name != "policy"}
+        result = await row(self, call, **arguments)
+        if command in _MUTATES:
+            self._trail.log.append([self._trail.outcome(call, None, read_only=False)])
+        return result
+
+    # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create_user(self, call: Call, user: str, policy: str) -> dict[str, str]:
+        """`policy` is an identity policy's text, or empty for none."""
+        if _USER_NAME.fullmatch(user) is None:
+            raise AdminError("a user name has 1 to 64 letters, digits and _+=,.@-")
+        if await self._find_user(user) is not None:
+            raise AdminError(f"the user {user} exists already")
+        permit = self._service.gate.operator(call)
+        policies = {"inline": _checked(policy)} if policy else {}
+        record = UserRecord(
+            account=self._service.account,
+            name=user,
+            version=1,
+            user_id=new_user_id(),
+            identity_policies=policies,
+            created_at_s=self._service.clock(),
+        )
+        await self._commit(permit, Put(record, replaces=None))
+        return {"user": user, "user_id": record.user_id}
+
+    async def put_user_policy(self, call: Call, user: str, policy: str) -> dict[str, str]:
+        record = await self._require_user(user)
+        permit = self._service.gate.operator(call)
+        changed = msgspec.structs.replace(
+            record, version=record.version + 1, identity_policies={"inline": _checked(policy)}
+        )
+        await self._commit(permit, Put(changed, replaces=record.version))
+        return {"user": user}
+
+    async def list_users(self, call: Call) -> list[dict[str, Any]]:
+        records: list[UserRecord] = []
+        while True:
+            after = records[-1].name if records else ""
+            page = await self._store.list_users(self._service.account, after, _PAGE)
+            records += page
+            if len(page) < _PAGE:
+                break
+        return [{"user": r.name, "user_id": r.user_id, "policies": sorted(r.identity_policies)} for r in records]
+
+    # ── access keys ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create_access_key(self, call: Call, user: str) -> dict[str, str]:
+        """The only time that a secret is told."""
+        await self._require_user(user)
+        if len(await self._store.list_access_keys(self._service.account, user)) >= _ACCESS_KEYS_MAX:
+            raise AdminError(f"the user {user} has {_ACCESS_KEYS_MAX} access keys already")
+        self._service.gate.operator(call).redeem(KEYLESS)
+        access_key_id, secret = new_access_key_id(), new_secret()
+        permit = self._service.gate.chore("SealAccessKey")
+        now_s = self._service.clock()
+        record = await self._credentials.seal_access_key(permit, access_key_id, secret, user, now_s)
+        await self._store.commit([Put(record, replaces=None)])
+        return {"user": user, "access_key_id": access_key_id, "secret_access_key": secret.expose().decode()}
+
+    async def list_access_keys(self, call: Call, user: str) -> list[dict[str, str]]:
+        if user:
+            await self._require_user(user)
+        records = await self._store.list_access_keys(self._service.account, user)
+        return [{"access_key_id": r.access_key_id, "status": r.status.value} for r in records]
+
+    async def update_access_key(self, call: Call, access_key_id: str, status: str) -> dict[str, str]:
+        """`status` is Active or Inactive; inactive keys are refused from the next request on."""
+        record = await self._store.get(AccessKeyRecord, access_key_id)
+        if record is None:
+            raise AdminError(f"there is no access key {access_key_id}")
+        if status not in set(AccessKeyStatus):
+            raise AdminError("the status is Active or Inactive")
+        permit = self._service.gate.operator(call)
+        changed = msgspec.structs.replace(record, version=record.version + 1, status=AccessKeyStatus(status))
+        await self._commit(permit, Put(changed, replaces=record.version))
+        return {"access_key_id": access_key_id, "status": status}
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def status(self, call: Call) -> dict[str, Any]:
+        answer = await self._service.link.call(
+            (self._service.gate.chore("GetHsmStatus"),), (), GetHsmStatus, StatusAnswer
+        )
+        report = decode_report(answer.report)
+        assert isinstance(report, StatusReport)
+        head = self._trail.log.head()
+        return {
+            "hsm": {
+                "state": report.state,
+                "id": report.hsm_id,
+                "domain": report.domain_name,
+                "domain_id": report.domain_id.hex(),
+                "state_version": report.state_version,
+                "domain_keys": [key.hex() for key in report.domain_key_ids],
+                "members": report.member_ids,
+                "measures": report.measures,
+                "commands": report.commands,
+            },
+            "audit": {"writer": head.writer, "records": head.seq, "takes records": not self._trail.log.on_reserve},
+            "account": self._service.account,
+            "region": self._service.region,
+        }
+
+    async def trace(self, call: Call, switch: str) -> list[dict[str, Any]]:
+        """`on` and `off` switch the HSM's trace; `read` gives what it told since, and forgets it."""
+        link = self._service.link
+        if switch in {"on", "off"}:
+            link.tracing = switch == "on"
+            link.traces.clear()
+            return []
+        traces = [
+            {
+                "command": trace.command,
+                "domain_key_id": trace.domain_key_id.hex(),
+                "hbkid": trace.hbkid.hex(),
+                "nonce": trace.nonce.hex(),
+                "ekt_length": trace.ekt_length,
+                "input_length": trace.input_length,
+                "output_length": trace.output_length,
+            }
+            for trace in link.traces
+        ]
+        link.traces.clear()
+        return traces
+
+    # ── shared ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _find_user(self, user: str) -> UserRecord | None:
+        return await self._store.get(UserRecord, self._service.account, user)
+
+    async def _require_user(self, user: str) -> UserRecord:
+        record = await self._find_user(user)
+        if record is None:
+            raise AdminError(f"there is no user {user}")
+        return record
+
+    async def _commit(self, permit: Permit, change: Put) -> None:
+        await self._service.directory.commit(((permit, KEYLESS),), [change])
+
+
+def _checked(policy: str) -> str:
+    try:
+        parse_policy(policy, PolicyKind.IDENTITY)
+    except PolicyError as error:
+        raise AdminError(f"the policy is refused: {error}") from None
+    return policy
+
+
+_TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
+    "create-user": AdminCommands.create_user,
+    "put-user-policy": AdminCommands.put_user_policy,
+    "list-users": AdminCommands.list_users,
+    "create-access-key": AdminCommands.create_access_key,
+    "list-access-keys": AdminCommands.list_access_keys,
+    "update-access-key": AdminCommands.update_access_key,
+    "status": AdminCommands.status,
+    "trace": AdminCommands.trace,
+}
+_MUTATES: Final = {"create-user", "put-user-policy", "create-access-key", "update-access-key"}

@@ -1,0 +1,199 @@
+"""The one gate: find the key, decide, record, and hand out permits (design 5, 17).
+
+Per demand of an operation: 1. find what the reference names, 2. evaluate, 3. make the permit. When all demands are met and
+the operation changes something, 4. the intent is in the audit trail before anything happens. Refusals are recorded with
+the answer, as every outcome is.
+
+Nobody else makes permits: the tidy test holds that `Permit(` stands in this file only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from strongroom.boundary.blob import BlobError, parse_hbkid
+from strongroom.kms.calls import Admission, Call
+from strongroom.kms.faults import (
+    CIPHERTEXT_OF_NO_KEY,
+    AccessDeniedException,
+    IncorrectKeyException,
+    InvalidCiphertextException,
+    NotFoundException,
+)
+from strongroom.kms.iam.evaluate import Question, evaluate, refusal_message
+from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry
+from strongroom.kms.permits import KEYLESS, Permit
+from strongroom.protocol.arn import (
+    AliasArn,
+    AliasName,
+    KeyArn,
+    MalformedArn,
+    format_alias_arn,
+    format_alias_missing,
+    format_key_arn,
+    format_key_missing,
+    format_wrong_region,
+    parse_key_ref,
+)
+
+
+class OnKey(msgspec.Struct, frozen=True):
+    """An action on the key that a reference names; `aliases` says whether the operation takes alias references."""
+
+    action: str
+    key_ref: str
+    aliases: bool = True
+
+
+class OnCiphertext(msgspec.Struct, frozen=True):
+    """An action on the key that made a blob; `key_ref`, where given, must be that key."""
+
+    action: str
+    blob: bytes
+    key_ref: str | None
+
+
+class OnAlias(msgspec.Struct, frozen=True):
+    """An action on an alias; with `target_action`, also that action on the key behind it, which must exist."""
+
+    action: str
+    name: str
+    target_action: str | None = None
+
+
+class OnAccount(msgspec.Struct, frozen=True):
+    """An action that concerns no key: identity policies alone decide."""
+
+    action: str
+
+
+Demand = OnKey | OnCiphertext | OnAlias | OnAccount
+
+
+class Gate:
+    """Decides for one account and region."""
+
+    def __init__(self, directory: Directory, record_intent: Callable[[Call], None]) -> None:
+        self._directory: Final = directory
+        self._record_intent = record_intent
+
+    async def admit(self, call: Call, demands: Sequence[Demand], *, mutates: bool) -> None:
+        """Fill `call.admissions`, one per demand in their order (two for an alias with its target).
+
+        Raises:
+            NotFoundException, AccessDeniedException, InvalidCiphertextException, IncorrectKeyException: AWS's own.
+        """
+        for demand in demands:
+            match demand:
+                case OnKey(action, key_ref, aliases):
+                    self._admit_key(call, action, await self.find(key_ref, aliases=aliases))
+                case OnCiphertext():
+                    await self._admit_ciphertext(call, demand)
+                case OnAlias():
+                    await self._admit_alias(call, demand)
+                case OnAccount(action):
+                    self._admit_keyless(call, action, KEYLESS, "*")
+        if mutates:
+            self._record_intent(call)
+
+    def chore(self, name: str) -> Permit:
+        """Leave for one keyless act of the service itself: a signed head, an unsealed credential."""
+        return Permit("", f"strongroom:{name}", KEYLESS, 0)
+
+    def operator(self, call: Call) -> Permit:
+        """Leave for one act of an operator, whom the admin socket identified by user id; recorded like any mutation."""
+        self._record_intent(call)
+        return Permit(call.request_id, f"strongroom:{call.operation}", KEYLESS, 0)
+
+    def follow_up(self, creation: Permit, key_id: str) -> Permit:
+        """Leave to store the key that a permit to create one was given for: its id is known only now."""
+        return Permit(creation.request_id, creation.action, key_id, 0)
+
+    # ── one demand ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _admit_ciphertext(self, call: Call, demand: OnCiphertext) -> None:
+        named = None if demand.key_ref is None else await self.find(demand.key_ref, aliases=True)
+        try:
+            hbkid = parse_hbkid(demand.blob)
+        except BlobError:
+            raise InvalidCiphertextException from None
+        key_id = await self._directory.key_id_of_material(hbkid)
+        entry = None if key_id is None else await self._directory.key(key_id)
+        if entry is None:
+            raise AccessDeniedException(CIPHERTEXT_OF_NO_KEY)
+        if named is not None and named.record.key_id != entry.record.key_id:
+            self._admit_key(call, demand.action, named)
+            raise IncorrectKeyException(
+                "The key ID in the request does not identify a CMK that can perform this operation."
+            )
+        self._admit_key(call, demand.action, entry)
+
+    async def _admit_alias(self, call: Call, demand: OnAlias) -> None:
+        arn = format_alias_arn(PARTITION, self._directory.region, self._directory.account, demand.name)
+        target = None
+        if demand.target_action is not None:
+            key_id = await self._directory.key_id_of_alias(demand.name)
+            target = None if key_id is None else await self._directory.key(key_id)
+            if target is None:
+                raise NotFoundException(format_alias_missing(arn))
+        self._admit_keyless(call, demand.action, demand.name, arn)
+        if target is not None and demand.target_action is not None:
+            self._admit_key(call, demand.target_action, target)
+
+    def _admit_key(self, call: Call, action: str, entry: KeyEntry) -> None:
+        caller = call.principal_entry
+        call.touched.append(entry)
+        decision = entry.decisions.get((caller, action))
+        if decision is None or not decision.allowed:
+            question = Question(caller.principal, action, entry.arn, entry.policy, caller.identity_policies)
+            decision = evaluate(question)
+            entry.remember(caller, action, decision)
+            if not decision.allowed:
+                raise AccessDeniedException(refusal_message(question, decision))
+        permit = Permit(call.request_id, action, entry.record.key_id, entry.record.version)
+        call.admissions.append(Admission(permit, entry))
+
+    def _admit_keyless(self, call: Call, action: str, subject: str, arn: str) -> None:
+        caller = call.principal_entry
+        question = Question(caller.principal, action, arn, None, caller.identity_policies)
+        decision = evaluate(question)
+        if not decision.allowed:
+            raise AccessDeniedException(refusal_message(question, decision))
+        call.admissions.append(Admission(Permit(call.request_id, action, subject, 0), None))
+
+    # ── references ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def find(self, key_ref: str, *, aliases: bool) -> KeyEntry:
+        """The key of this account and region that a reference names; finding is no leave to use.
+
+        Raises:
+            NotFoundException: AWS's wording for each kind of reference.
+        """
+        try:
+            parsed = parse_key_ref(key_ref)
+        except MalformedArn as malformed:
+            raise NotFoundException(malformed.message) from None
+        directory = self._directory
+        if isinstance(parsed, KeyArn | AliasArn) and parsed.region != directory.region:
+            raise NotFoundException(format_wrong_region(parsed.region))
+        if isinstance(parsed, AliasName | AliasArn):
+            if not aliases:
+                raise NotFoundException(f"Invalid keyId '{key_ref}'")
+            account = parsed.account if isinstance(parsed, AliasArn) else directory.account
+            arn = format_alias_arn(PARTITION, directory.region, account, parsed.alias_name)
+            key_id = await directory.key_id_of_alias(parsed.alias_name) if account == directory.account else None
+            if key_id is None or (isinstance(parsed, AliasArn) and parsed.partition != PARTITION):
+                raise NotFoundException(format_alias_missing(arn))
+            entry = await directory.key(key_id)
+            missing = format_alias_missing(arn)
+        else:
+            account = parsed.account if isinstance(parsed, KeyArn) else directory.account
+            foreign = account != directory.account or (isinstance(parsed, KeyArn) and parsed.partition != PARTITION)
+            entry = None if foreign else await directory.key(parsed.key_id)
+            missing = format_key_missing(format_key_arn(PARTITION, directory.region, account, parsed.key_id))
+        if entry is None:
+            raise NotFoundException(missing)
+        return entry

@@ -1,0 +1,154 @@
+"""Policy documents: parsed once, by one parser, into statements that the evaluator understands in full.
+
+Policies are never decoration (design 18): an element, a value or a variable that `evaluate` would have to ignore is refused
+with its place. Understood now: Version, Id, Statement; Sid, Effect, Principal (`*`, account ids, root and user ARNs),
+Action, Resource, with `*` and `?`. Element names are case-sensitive, as AWS's are; actions are not.
+
+Sources: IAM user guide, "Grammar of the IAM JSON policy language"; KMS developer guide, "Key policies" (32 KiB).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+
+from strongroom.protocol.strict_json import StrictJsonError, parse_strictly
+
+POLICY_BYTES_MAX: Final = 32 * 1024
+_VERSIONS: Final = ("2012-10-17", "2008-10-17")
+_DOCUMENT_ELEMENTS: Final = {"Version", "Id", "Statement"}
+_STATEMENT_ELEMENTS: Final = {"Sid", "Effect", "Principal", "Action", "Resource"}
+_PRINCIPAL: Final = re.compile(r"\*|[0-9]{12}|arn:aws:iam::[0-9]{12}:(?:root|user/[\w+=,.@/-]{1,576})\Z", re.ASCII)
+
+
+class PolicyKind(Enum):
+    """What a document is attached to decides whether it names principals."""
+
+    KEY = auto()
+    IDENTITY = auto()
+
+
+class PolicyError(ValueError):
+    """A document that is refused; the text says where and why."""
+
+
+class Pattern(msgspec.Struct, frozen=True):
+    """Text with `*` (any run) and `?` (any one character)."""
+
+    text: str
+    expression: re.Pattern[str]
+
+    def matches(self, value: str) -> bool:
+        return self.expression.fullmatch(value) is not None
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One statement; without actions or resources it has no effect, which AWS accepts too."""
+
+    sid: str
+    allows: bool
+    principals: tuple[str, ...]
+    actions: tuple[Pattern, ...]
+    resources: tuple[Pattern, ...]
+
+
+class PolicyDocument(msgspec.Struct, frozen=True):
+    """A parsed document; the text as written is kept beside it by whoever stores it."""
+
+    statements: tuple[Statement, ...]
+
+    def principals(self) -> set[str]:
+        """Every principal that any statement names."""
+        return {principal for statement in self.statements for principal in statement.principals}
+
+
+def _pattern(text: str, *, fold: bool) -> Pattern:
+    parts = [{"*": ".*", "?": "."}.get(char) or re.escape(char) for char in re.sub(r"\*+", "*", text)]
+    return Pattern(text, re.compile("".join(parts), re.DOTALL | (re.IGNORECASE | re.ASCII if fold else 0)))
+
+
+def parse_policy(text: str, kind: PolicyKind) -> PolicyDocument:
+    """The document behind a policy's text.
+
+    Raises:
+        PolicyError: it is too long, no JSON, or holds something that would not be evaluated.
+    """
+    encoded = text.encode("utf-8", "surrogatepass")
+    if len(encoded) > POLICY_BYTES_MAX:
+        raise PolicyError("The policy is longer than 32 KiB")
+    try:
+        document = parse_strictly(encoded)
+    except StrictJsonError as error:
+        raise PolicyError(str(error) or "The policy is not valid JSON") from None
+    if not isinstance(document, dict):
+        raise PolicyError("The policy is not a JSON object")
+    _only(document, _DOCUMENT_ELEMENTS, "the document")
+    if document.get("Version", _VERSIONS[0]) not in _VERSIONS:
+        raise PolicyError("Version must be 2012-10-17 or 2008-10-17")
+    if not isinstance(document.get("Id", ""), str):
+        raise PolicyError("Id must be a string")
+    statements = document.get("Statement")
+    if isinstance(statements, dict):
+        statements = [statements]
+    if not isinstance(statements, list) or not statements:
+        raise PolicyError("Statement must be an object or a list of objects")
+    return PolicyDocument(tuple(_statement(value, f"Statement[{at}]", kind) for at, value in enumerate(statements)))
+
+
+def _only(members: dict[str, Any], known: set[str], place: str) -> None:
+    for name in members:
+        if name not in known:
+            raise PolicyError(f"{place}: the element {name[:64]!r} is not supported")
+
+
+def _statement(value: Any, place: str, kind: PolicyKind) -> Statement:
+    if not isinstance(value, dict):
+        raise PolicyError(f"{place} is not an object")
+    _only(value, _STATEMENT_ELEMENTS, place)
+    effect = value.get("Effect")
+    if effect not in {"Allow", "Deny"}:
+        raise PolicyError(f"{place}: Effect must be Allow or Deny")
+    if not isinstance(value.get("Sid", ""), str):
+        raise PolicyError(f"{place}: Sid must be a string")
+    principals: tuple[str, ...] = ()
+    if kind is PolicyKind.KEY:
+        if "Principal" not in value:
+            raise PolicyError(f"{place}: a key policy statement needs a Principal")
+        principals = _principals(value["Principal"], f"{place}.Principal")
+    elif "Principal" in value:
+        raise PolicyError(f"{place}: an identity policy names no Principal")
+    return Statement(
+        value.get("Sid", ""),
+        effect == "Allow",
+        principals,
+        tuple(_pattern(text, fold=True) for text in _strings(value.get("Action", []), f"{place}.Action")),
+        tuple(_pattern(text, fold=False) for text in _strings(value.get("Resource", []), f"{place}.Resource")),
+    )
+
+
+def _strings(value: Any, place: str) -> list[str]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise PolicyError(f"{place} must be a string or a list of strings")
+    for item in values:
+        if "${" in item:
+            raise PolicyError(f"{place}: policy variables are not supported")
+    return values
+
+
+def _principals(value: Any, place: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        if value != "*":
+            raise PolicyError(f"{place} must be * or an object")
+        return ("*",)
+    if not isinstance(value, dict) or not value:
+        raise PolicyError(f"{place} must be * or an object")
+    _only(value, {"AWS"}, place)
+    named = _strings(value["AWS"], f"{place}.AWS")
+    for principal in named:
+        if _PRINCIPAL.fullmatch(principal) is None:
+            raise PolicyError(f"{place}.AWS: {principal[:128]!r} is not a supported principal")
+    return tuple(named)

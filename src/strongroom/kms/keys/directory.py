@@ -1,0 +1,234 @@
+"""The records as the hot path needs them: found once, verified by the store, kept until somebody changes them.
+
+Invariants: what is cached never outlives a change (design 20: `refresh` runs before every batch of requests and forgets
+what was committed since, by any worker); caches are bounded; every change redeems a permit; decisions about a key live in
+its entry and under the principal's entry, so they die with either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from strongroom.boundary.messages import KeyBinding
+from strongroom.boundary.secret import AccessKeySecret
+from strongroom.kms.hsm_link.link import KeyHandle
+from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import Decision
+from strongroom.kms.iam.principals import Principal
+from strongroom.kms.permits import Permit
+from strongroom.kms.repositories import (
+    AccessKeyRecord,
+    AliasRecord,
+    Change,
+    Changed,
+    KeyRecord,
+    MaterialRecord,
+    MaterialState,
+    Store,
+    UserRecord,
+)
+from strongroom.protocol.arn import format_key_arn
+
+_ENTRIES_MAX: Final = 10_000
+_DECISIONS_MAX: Final = 1_000
+PARTITION: Final = "aws"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Material:
+    """A backing key's record with its encoded binding."""
+
+    __slots__ = ("handle", "material_id", "record")
+
+    def __init__(self, key: KeyRecord, record: MaterialRecord) -> None:
+        self.record = record
+        # KeyMaterialId as the API shows it.
+        self.material_id = record.hbkid.hex()
+        current = record.state is MaterialState.CURRENT
+        self.handle = KeyHandle(
+            KeyBinding(
+                record.ekt, key.key_id, key.account, key.region, record.hbkid, key.spec, key.usage, current=current
+            )
+        )
+
+
+class KeyEntry:
+    """A KMS key with everything that a request needs of it."""
+
+    __slots__ = ("arn", "current", "decisions", "materials", "policy", "record")
+
+    def __init__(self, record: KeyRecord, materials: Sequence[MaterialRecord]) -> None:
+        self.record: Final = record
+        self.arn: Final = format_key_arn(PARTITION, record.region, record.account, record.key_id)
+        self.policy: Final[PolicyDocument] = parse_policy(record.key_policy, PolicyKind.KEY)
+        self.materials: Final = {material.hbkid: Material(record, material) for material in materials}
+        (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
+        self.decisions: Final[dict[tuple[PrincipalEntry, str], Decision]] = {}
+
+    def remember(self, principal: PrincipalEntry, action: str, decision: Decision) -> None:
+        if len(self.decisions) >= _DECISIONS_MAX:
+            self.decisions.clear()
+        self.decisions[principal, action] = decision
+
+
+class PrincipalEntry:
+    """An active access key's owner; compared by identity, so that a changed one is another one."""
+
+    __slots__ = ("identity_policies", "principal", "secret")
+
+    def __init__(
+        self, principal: Principal, identity_policies: tuple[PolicyDocument, ...], secret: AccessKeySecret
+    ) -> None:
+        self.principal: Final = principal
+        self.identity_policies: Final = identity_policies
+        self.secret: Final = secret
+
+
+class _Cache(Generic[K, V]):
+    """A bounded dictionary that forgets its oldest entry."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        return self._entries.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        if len(self._entries) >= _ENTRIES_MAX:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = value
+
+    def forget(self, key: K) -> None:
+        self._entries.pop(key, None)
+
+    def forget_where(self, condition: Callable[[V], bool]) -> None:
+        for key in [key for key, value in self._entries.items() if condition(value)]:
+            del self._entries[key]
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
+class Directory:
+    """The records of one account in one region."""
+
+    def __init__(self, store: Store, account: str, region: str) -> None:
+        self.store: Final = store
+        self.account: Final = account
+        self.region: Final = region
+        self._keys: _Cache[str, KeyEntry] = _Cache()
+        self._owners: _Cache[bytes, str] = _Cache()
+        self._aliases: _Cache[str, str] = _Cache()
+        self._principals: _Cache[str, PrincipalEntry] = _Cache()
+        # Grows with every change seen: a read that was under way when it grew is not kept.
+        self._generation = 0
+
+    # ── freshness ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def refresh(self, then: Callable[[], None]) -> None:
+        """Forget what changed, then go on; costs one cheap version read when nothing did."""
+
+        def apply(changes: Sequence[Changed] | None) -> None:
+            if changes is None:
+                self._forget_all()
+            elif changes:
+                self._generation += 1
+                for change in changes:
+                    self._forget(change)
+            then()
+
+        self.store.poll_changes(apply)
+
+    def _forget_all(self) -> None:
+        self._generation += 1
+        for cache in (self._keys, self._owners, self._aliases, self._principals):
+            cache.clear()
+
+    def _forget(self, change: Changed) -> None:
+        identity = change.identity
+        if change.kind is KeyRecord:
+            self._keys.forget(str(identity[0]))
+        elif change.kind is MaterialRecord:
+            hbkid = identity[0]
+            assert isinstance(hbkid, bytes)
+            owner = self._owners.get(hbkid)
+            self._owners.forget(hbkid)
+            if owner is not None:
+                self._keys.forget(owner)
+        elif change.kind is AliasRecord:
+            self._aliases.forget(str(identity[2]))
+        elif change.kind is UserRecord:
+            self._principals.forget_where(lambda entry: entry.principal.user_name == identity[1])
+        elif change.kind is AccessKeyRecord:
+            self._principals.forget(str(identity[0]))
+
+    # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def key(self, key_id: str) -> KeyEntry | None:
+        entry = self._keys.get(key_id)
+        if entry is None:
+            generation = self._generation
+            record = await self.store.get(KeyRecord, key_id)
+            if record is None or record.account != self.account or record.region != self.region:
+                return None
+            entry = KeyEntry(record, await self.store.materials_of(key_id))
+            if generation == self._generation:
+                self._keys.put(key_id, entry)
+        return entry
+
+    async def key_id_of_alias(self, name: str) -> str | None:
+        key_id = self._aliases.get(name)
+        if key_id is None:
+            generation = self._generation
+            record = await self.store.get(AliasRecord, self.account, self.region, name)
+            if record is None:
+                return None
+            key_id = record.key_id
+            if generation == self._generation:
+                self._aliases.put(name, key_id)
+        return key_id
+
+    async def key_id_of_material(self, hbkid: bytes) -> str | None:
+        """Which key a ciphertext's HBKID belongs to."""
+        key_id = self._owners.get(hbkid)
+        if key_id is None:
+            generation = self._generation
+            record = await self.store.get(MaterialRecord, hbkid)
+            if record is None:
+                return None
+            key_id = record.key_id
+            if generation == self._generation:
+                self._owners.put(hbkid, key_id)
+        return key_id
+
+    # ── principals ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def known_principal(self, access_key_id: str) -> PrincipalEntry | None:
+        """What `keep_principal` kept, if nothing changed since."""
+        return self._principals.get(access_key_id)
+
+    @property
+    def generation(self) -> int:
+        """To be read before the reads of a principal, and given to `keep_principal` after them."""
+        return self._generation
+
+    def keep_principal(self, access_key_id: str, entry: PrincipalEntry, generation: int) -> None:
+        if generation == self._generation:
+            self._principals.put(access_key_id, entry)
+
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def commit(self, permits: Sequence[tuple[Permit, str]], changes: Sequence[Change]) -> None:
+        """Redeem permits, each for its subject, and make the changes durable.
+
+        Raises:
+            ConflictError, StoreUnavailableError: nothing was changed.
+        """
+        for permit, subject in permits:
+            permit.redeem(subject)
+        await self.store.commit(changes)

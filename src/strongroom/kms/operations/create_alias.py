@@ -1,0 +1,45 @@
+"""CreateAlias: a name for a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from strongroom.kms.calls import Call
+from strongroom.kms.faults import AlreadyExistsException
+from strongroom.kms.gate import Demand, OnAlias, OnKey
+from strongroom.kms.keys.directory import PARTITION
+from strongroom.kms.keys.lifecycle import Use, require_state
+from strongroom.kms.operations.aliases import require_alias_name
+from strongroom.kms.repositories import AliasRecord, Put
+from strongroom.kms.service import Service
+from strongroom.kms.wire.shapes import CreateAliasRequest
+from strongroom.protocol.arn import format_alias_arn
+
+
+def demands(request: CreateAliasRequest) -> Sequence[Demand]:
+    require_alias_name(request.AliasName)
+    return (
+        OnAlias("kms:CreateAlias", request.AliasName),
+        OnKey("kms:CreateAlias", request.TargetKeyId, aliases=False),
+    )
+
+
+async def run(service: Service, call: Call, request: CreateAliasRequest) -> None:
+    on_alias, on_key = call.admissions
+    entry = on_key.key
+    require_state(entry, Use.MANAGEMENT)
+    if await service.directory.key_id_of_alias(request.AliasName) is not None:
+        arn = format_alias_arn(PARTITION, service.region, service.account, request.AliasName)
+        raise AlreadyExistsException(f"An alias with the name {arn} already exists")
+    now_s = service.clock()
+    record = AliasRecord(
+        account=service.account,
+        region=service.region,
+        name=request.AliasName,
+        version=1,
+        key_id=entry.record.key_id,
+        created_at_s=now_s,
+        updated_at_s=now_s,
+    )
+    permits = ((on_alias.permit, request.AliasName), (on_key.permit, entry.record.key_id))
+    await service.directory.commit(permits, [Put(record, replaces=None)])

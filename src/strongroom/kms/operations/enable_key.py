@@ -1,0 +1,20 @@
+"""EnableKey: a key may be used again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from strongroom.kms.calls import Call
+from strongroom.kms.gate import Demand, OnKey
+from strongroom.kms.operations.key_states import set_state
+from strongroom.kms.repositories import KeyState
+from strongroom.kms.service import Service
+from strongroom.kms.wire.shapes import EnableKeyRequest
+
+
+def demands(request: EnableKeyRequest) -> Sequence[Demand]:
+    return (OnKey("kms:EnableKey", request.KeyId, aliases=False),)
+
+
+async def run(service: Service, call: Call, request: EnableKeyRequest) -> None:
+    await set_state(service, call, KeyState.ENABLED)

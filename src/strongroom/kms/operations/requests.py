@@ -1,0 +1,111 @@
+"""Checks of requests that several operations share; codes and wordings are AWS's."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from strongroom.boundary.context import CONTEXT_BYTES_MAX, ContextTooLongError, canonical_context
+from strongroom.kms.calls import Admission
+from strongroom.kms.faults import (
+    DRY_RUN_WOULD_SUCCEED,
+    DryRunOperationException,
+    InvalidGrantTokenException,
+    InvalidKeyUsageException,
+    InvalidMarkerException,
+    UnsupportedOperationException,
+    ValidationException,
+)
+from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.keys.lifecycle import Use, require_state, require_usage
+from strongroom.kms.wire.model import Shape
+
+SYMMETRIC_DEFAULT: Final = "SYMMETRIC_DEFAULT"
+ENCRYPT_DECRYPT: Final = "ENCRYPT_DECRYPT"
+# KMS developer guide, request parameter KeySpec of GenerateDataKey.
+_DATA_KEY_BYTES: Final = {"AES_128": 16, "AES_256": 32}
+
+
+class DataKeyRequest(Protocol):
+    """GenerateDataKey and GenerateDataKeyWithoutPlaintext."""
+
+    @property
+    def KeySpec(self) -> str | None: ...  # noqa: N802 -- AWS's name.
+    @property
+    def NumberOfBytes(self) -> int | None: ...  # noqa: N802 -- AWS's name.
+
+
+def require_member(value: object, label: str) -> None:
+    """A member that AWS's model calls optional and AWS's service does not."""
+    if value is None:
+        raise ValidationException(
+            f"1 validation error detected: Value null at '{label}' failed to satisfy constraint: Member must not be null"
+        )
+
+
+def require_no_grant_tokens(tokens: Sequence[str] | None) -> None:
+    """There are no grants yet, so no token is one."""
+    if tokens:
+        raise InvalidGrantTokenException("The provided grant token is not valid.")
+
+
+def require_no_recipient(recipient: Shape | None) -> None:
+    if recipient is not None:
+        raise UnsupportedOperationException("Recipient is not supported yet.")
+
+
+def encryption_context(context: Mapping[str, str] | None) -> dict[str, str]:
+    """The context, empty where there is none, at most 8 KiB in canonical form."""
+    if not context:
+        return {}
+    # Four bytes hold any character; only what could be too long is measured exactly.
+    if sum([len(key) + len(value) + 1 for key, value in context.items()]) * 4 > CONTEXT_BYTES_MAX:
+        try:
+            canonical_context(context)
+        except ContextTooLongError:
+            raise ValidationException(
+                f"The encryption context is longer than {CONTEXT_BYTES_MAX} bytes in serialized form."
+            ) from None
+    return dict(context)
+
+
+def data_key_length(request: DataKeyRequest) -> int:
+    """How many bytes the data key has: exactly one of the two members says so."""
+    if (request.KeySpec is None) == (request.NumberOfBytes is None):
+        raise ValidationException("Please specify either number of bytes or key spec.")
+    return request.NumberOfBytes if request.NumberOfBytes is not None else _DATA_KEY_BYTES[str(request.KeySpec)]
+
+
+def require_encryption_key(entry: KeyEntry, operation: str, algorithm: str | None = None) -> None:
+    """The key may encrypt and decrypt now, and the algorithm, where given, is the key's."""
+    require_state(entry, Use.CRYPTOGRAPHY)
+    require_usage(entry, ENCRYPT_DECRYPT, operation)
+    if algorithm not in {None, SYMMETRIC_DEFAULT}:
+        raise InvalidKeyUsageException(
+            f"The request was rejected because the algorithm {algorithm} is not compatible with "
+            f"the key spec {entry.record.spec}."
+        )
+
+
+def stop_if_dry_run(dry_run: bool | None, *admissions: Admission) -> None:  # noqa: FBT001 -- AWS's own member.
+    """For DryRun, redeem the permits for nothing and say that it would have worked."""
+    if dry_run:
+        for admission in admissions:
+            admission.permit.redeem(admission.key.record.key_id)
+        raise DryRunOperationException(DRY_RUN_WOULD_SUCCEED)
+
+
+def format_marker(last: str) -> str:
+    return base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def parse_marker(marker: str | None) -> str:
+    """The last item of the page before; empty for the first page."""
+    if not marker:
+        return ""
+    try:
+        return base64.urlsafe_b64decode(marker.encode("ascii")).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidMarkerException("Invalid marker") from None

@@ -1,0 +1,190 @@
+"""From a call to its audit records: what is said of a request, and what never is.
+
+The outcome of every authenticated call is in the file before its answer leaves; a mutation's intent before it happens.
+Parameters are logged by a table made from the API model: blobs, sensitive members and grant tokens are left out there,
+not by each operation's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from strongroom.kms.audit.events import (
+    EVENT_CATEGORY,
+    EVENT_SOURCE,
+    EVENT_TYPE,
+    EVENT_VERSION,
+    INTENT,
+    CallTemplate,
+    Event,
+    EventIds,
+    EventTimes,
+    Origin,
+    Resource,
+    UserIdentity,
+    encode_event,
+    encoded,
+    touched_part,
+)
+from strongroom.kms.audit.log import AuditLog
+from strongroom.kms.calls import Call
+from strongroom.kms.faults import Fault
+from strongroom.kms.iam.principals import Principal
+from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.wire.model import Rule, Shape, structure_rule
+from strongroom.kms.wire.shapes import OPERATIONS
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_NOT_LOGGED: Final = {"GrantTokens", "Tags"}
+_CACHED_MAX: Final = 4096
+_NOTHING: Final = encoded(None)
+
+
+def _is_loggable(rule: Rule) -> bool:
+    return rule.kind != "blob" and not rule.sensitive and all(_is_loggable(member.rule) for member in rule.members)
+
+
+# Per request type: (attribute, name in the record), in the model's order.
+_LOGGED: Final[dict[type[Shape], tuple[tuple[str, str], ...]]] = {
+    operation.request: tuple(
+        (member.name, member.label)
+        for member in structure_rule(operation.request).members
+        if member.name not in _NOT_LOGGED and _is_loggable(member.rule)
+    )
+    for operation in OPERATIONS.values()
+}
+
+
+def logged_parameters(request: Shape) -> dict[str, Any]:
+    """What of a request stands in its audit record."""
+    return {label: value for name, label in _LOGGED[type(request)] if (value := getattr(request, name)) is not None}
+
+
+class Trail:
+    """Writes one service's records."""
+
+    def __init__(self, log: AuditLog, region: str, account: str, clock: Callable[[], float], ids: EventIds) -> None:
+        self.log: Final = log
+        self._region = region
+        self._account = account
+        self._clock = clock
+        self._ids = ids
+        self._times = EventTimes()
+        self._templates: dict[tuple[str, bool], CallTemplate] = {}
+        self._identities: dict[Principal, msgspec.Raw] = {}
+        self._origins: dict[tuple[str, str], Origin] = {}
+        self._touched: dict[KeyEntry, dict[str | None, bytes]] = {}
+
+    def intent(self, call: Call) -> None:
+        """Record that a mutation was decided and is about to happen.
+
+        Raises:
+            AuditUnavailableError: it must not happen.
+        """
+        self.log.append([encode_event(self._event(call, phase=INTENT))])
+
+    def outcome(self, call: Call, fault: Fault | None, *, read_only: bool) -> bytes:
+        """The encoded record of a call that is about to be answered."""
+        if fault is None and call.response_elements is None:
+            return self._success(call, read_only=read_only)
+        code = None if fault is None else fault.code
+        message = None if fault is None else fault.message or None
+        return encode_event(self._event(call, read_only=read_only, error_code=code, error_message=message))
+
+    def _success(self, call: Call, *, read_only: bool) -> bytes:
+        template = self._templates.get((call.operation, read_only))
+        if template is None:
+            template = CallTemplate(call.operation, self._region, self._account, read_only=read_only)
+            self._templates[call.operation, read_only] = template
+        parameters = _NOTHING if call.parameters is None else encoded(call.parameters)
+        return template.format(
+            self._identity(call.principal),
+            self._times.format(self._clock()),
+            self._origin(call),
+            parameters,
+            call.request_id,
+            self._ids(),
+            self._touched_part(call),
+        )
+
+    def _identity(self, principal: Principal) -> msgspec.Raw:
+        part = self._identities.get(principal)
+        if part is None:
+            identity = UserIdentity(
+                type=principal.kind.value,
+                principalId=principal.principal_id,
+                arn=principal.arn,
+                accountId=principal.account,
+                accessKeyId=principal.access_key_id or None,
+                userName=principal.user_name or None,
+            )
+            part = _keep(self._identities, principal, encoded(identity))
+        return part
+
+    def _origin(self, call: Call) -> Origin:
+        key = (call.origin.source_ip, call.origin.user_agent)
+        return self._origins.get(key) or _keep(self._origins, key, Origin(*key))
+
+    def _touched_part(self, call: Call) -> bytes:
+        touched = call.touched
+        if not touched:
+            return b""
+        if len(touched) > 1:
+            return touched_part(self._resources(touched), call.key_material_id)
+        parts = self._touched.get(touched[0])
+        if parts is None:
+            parts = _keep(self._touched, touched[0], {})
+        part = parts.get(call.key_material_id)
+        if part is None:
+            part = parts[call.key_material_id] = touched_part(self._resources(touched), call.key_material_id)
+        return part
+
+    def _resources(self, touched: list[KeyEntry]) -> list[Resource]:
+        return [Resource(accountId=entry.record.account, type="AWS::KMS::Key", ARN=entry.arn) for entry in touched]
+
+    def _event(
+        self,
+        call: Call,
+        *,
+        read_only: bool = False,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        phase: str | None = None,
+    ) -> Event:
+        return Event(
+            eventVersion=EVENT_VERSION,
+            userIdentity=self._identity(call.principal),
+            eventTime=self._times.format(self._clock()),
+            eventSource=EVENT_SOURCE,
+            eventName=call.operation,
+            awsRegion=self._region,
+            sourceIPAddress=call.origin.source_ip,
+            userAgent=call.origin.user_agent,
+            requestParameters=call.parameters,
+            responseElements=None if error_code else call.response_elements,
+            additionalEventData={"keyMaterialId": call.key_material_id} if call.key_material_id else None,
+            requestID=call.request_id,
+            eventID=self._ids(),
+            readOnly=read_only,
+            resources=self._resources(call.touched) or None,
+            eventType=EVENT_TYPE,
+            managementEvent=True,
+            eventCategory=EVENT_CATEGORY,
+            recipientAccountId=self._account,
+            errorCode=error_code,
+            errorMessage=error_message,
+            phase=phase,
+        )
+
+
+def _keep(cache: dict[K, V], key: K, value: V) -> V:
+    """Remember a value in a cache that starts over when it is full."""
+    if len(cache) >= _CACHED_MAX:
+        cache.clear()
+    cache[key] = value
+    return value

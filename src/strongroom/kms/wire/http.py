@@ -1,0 +1,260 @@
+"""HTTP/1.1 as this service speaks it: bytes to requests, answers to bytes, and every limit on the way.
+
+Invariants: one request per connection is under way, answered in order; what a client may make us hold is bounded by the
+numbers below; a request that breaks the protocol is answered 400 and ends its connection; nothing of a body is parsed
+here. Transfer codings are refused: no KMS client uses them, and two lengths for one body are how requests are smuggled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Final, cast
+
+import httptools
+
+from strongroom.protocol.sigv4 import HttpRequest
+
+# 262,144 bytes of attestation document in base64, the largest member of the model, and the rest of its request.
+BODY_BYTES_MAX: Final = 512 * 1024
+HEADER_BYTES_MAX: Final = 32 * 1024
+HEADERS_MAX: Final = 64
+TARGET_BYTES_MAX: Final = 8 * 1024
+# Requests that a client may send ahead of answers.
+PIPELINED_MAX: Final = 16
+# A request must be whole this long after its first byte; a silent connection is closed after the second figure.
+REQUEST_S_MAX: Final = 20.0
+IDLE_S_MAX: Final = 75.0
+CONNECTIONS_MAX: Final = 10_000
+
+_REASONS: Final = {
+    200: b"OK",
+    400: b"Bad Request",
+    403: b"Forbidden",
+    404: b"Not Found",
+    413: b"Content Too Large",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    503: b"Service Unavailable",
+}
+JSON_TYPE: Final = b"application/x-amz-json-1.1"
+
+
+class _BrokenError(Exception):
+    """The request breaks a limit; `status` answers it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Clocks:
+    """The event loop's time and the Date header of the running second."""
+
+    __slots__ = ("_date", "_now", "_second")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._second = -1
+        self._date = b""
+
+    def date(self) -> bytes:
+        second = int(self._now())
+        if second != self._second:
+            self._second = second
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date
+
+
+class Edge:
+    """What all connections share: who handles requests, and which connections there are."""
+
+    def __init__(self, submit: Callable[[HttpConnection, HttpRequest], None], clocks: Clocks) -> None:
+        self.submit: Final = submit
+        self.clocks: Final = clocks
+        self.connections: set[HttpConnection] = set()
+
+    def sweep(self, now_s: float) -> None:
+        """Close what is too slow; once a second."""
+        for connection in list(self.connections):
+            connection.close_if_late(now_s)
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client. The parser calls the `on_…` methods."""
+
+    __slots__ = (
+        "_body",
+        "_body_length",
+        "_busy",
+        "_edge",
+        "_header_bytes",
+        "_headers",
+        "_keep_alive",
+        "_last_s",
+        "_parser",
+        "_queue",
+        "_started_s",
+        "_target",
+        "_transport",
+        "peer",
+    )
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge: Final = edge
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._queue: deque[tuple[HttpRequest, bool]] = deque()
+        self._busy = False
+        self._keep_alive = True
+        self._started_s = 0.0
+        self._last_s = 0.0
+        self.peer = ""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._header_bytes = 0
+        self._body: bytes | list[bytes] = b""
+        self._body_length = 0
+
+    # ── asyncio ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._last_s = asyncio.get_running_loop().time()
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if address else "unix"
+        if len(self._edge.connections) >= CONNECTIONS_MAX:
+            self._transport.close()
+            return
+        self._edge.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._edge.connections.discard(self)
+        self._transport = None
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            broken = error.__context__
+            self._break(broken.status if isinstance(broken, _BrokenError) else 400)
+        except httptools.HttpParserUpgrade:
+            self._break(400)
+        except httptools.HttpParserError:
+            self._break(400)
+
+    # ── parser ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        self._reset()
+        self._started_s = asyncio.get_running_loop().time()
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        if len(self._target) > TARGET_BYTES_MAX:
+            raise _BrokenError(400)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > HEADER_BYTES_MAX or len(self._headers) > HEADERS_MAX:
+            raise _BrokenError(431)
+
+    def on_headers_complete(self) -> None:
+        for name, value in self._headers:
+            length = len(name)
+            if length == 14 and name.lower() == b"content-length":
+                if not value.isdigit() or int(value[:10]) > BODY_BYTES_MAX or len(value) > 10:
+                    raise _BrokenError(413 if value.isdigit() else 400)
+            elif length == 17 and name.lower() == b"transfer-encoding":
+                raise _BrokenError(400)
+            elif length == 6 and name.lower() == b"expect":
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_length += len(body)
+        if self._body_length > BODY_BYTES_MAX:
+            raise _BrokenError(413)
+        if not self._body:
+            self._body = body
+        elif isinstance(self._body, list):
+            self._body.append(body)
+        else:
+            self._body = [self._body, body]
+
+    def on_message_complete(self) -> None:
+        self._started_s = 0.0
+        method = self._parser.get_method().decode("ascii", "replace")
+        body = b"".join(self._body) if isinstance(self._body, list) else self._body
+        request = HttpRequest(method, self._target, self._headers, body)
+        keep_alive = self._parser.should_keep_alive()
+        if self._busy:
+            if len(self._queue) >= PIPELINED_MAX:
+                raise _BrokenError(400)
+            self._queue.append((request, keep_alive))
+        else:
+            self._handle(request, keep_alive)
+
+    def _handle(self, request: HttpRequest, keep_alive: bool) -> None:  # noqa: FBT001 -- private, from the queue.
+        self._busy = True
+        self._keep_alive = keep_alive
+        self._edge.submit(self, request)
+
+    # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def answer(self, status: int, content_type: bytes, request_id: str, body: bytes) -> None:
+        """Answer the request under way; to a client that has gone this does nothing."""
+        if self._transport is None:
+            return
+        self._write(
+            b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\nContent-Type: %b\r\nDate: %b\r\nContent-Length: %d\r\n%b\r\n%b"
+            % (
+                status,
+                _REASONS[status],
+                request_id.encode(),
+                content_type,
+                self._edge.clocks.date(),
+                len(body),
+                b"" if self._keep_alive else b"Connection: close\r\n",
+                body,
+            )
+        )
+        self._busy = False
+        self._last_s = asyncio.get_running_loop().time()
+        if not self._keep_alive:
+            self._transport.close()
+        elif self._queue:
+            self._handle(*self._queue.popleft())
+
+    def _break(self, status: int) -> None:
+        """Answer a request that is none, and stop listening."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self._busy:
+            self._write(
+                b"HTTP/1.1 %d %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % (status, _REASONS[status])
+            )
+        self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def close_if_late(self, now_s: float) -> None:
+        if self._transport is None or self._busy:
+            return
+        late = now_s - self._started_s > REQUEST_S_MAX if self._started_s else now_s - self._last_s > IDLE_S_MAX
+        if late:
+            self._transport.close()
+
+    def close_if_idle(self) -> None:
+        """For a stop: whoever waits for an answer still gets it."""
+        self._keep_alive = False
+        if self._transport is not None and not self._busy:
+            self._transport.close()

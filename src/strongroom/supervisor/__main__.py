@@ -1,0 +1,97 @@
+"""`python -m strongroom.supervisor up|restore …`: what `strongroom up`, `hsm`, `kms` and `restore` run."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import sys
+from pathlib import Path
+
+from strongroom.supervisor.home import HomeError
+from strongroom.supervisor.restore import restore
+from strongroom.supervisor.supervise import Options, Supervisor
+
+_DEFAULT_HOME = "~/.strongroom"
+_DEVELOPMENT_HOME = "~/.strongroom-dev"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="strongroom", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, summary in (
+        ("up", "start HSM and KMS service, and watch them"),
+        ("hsm", "start the HSM alone"),
+        ("kms", "start the KMS service alone"),
+    ):
+        up = commands.add_parser(
+            name, help=summary, description=summary, epilog=f"example: strongroom {name} --dev", allow_abbrev=False
+        )
+        up.add_argument("--home", help=f"everything lives here (default {_DEFAULT_HOME}; --dev: {_DEVELOPMENT_HOME})")
+        up.add_argument("--listen", default="127.0.0.1", help="address to serve on (default 127.0.0.1)")
+        up.add_argument("--port", type=int, default=4599, help="port to serve on (default 4599)")
+        up.add_argument("--tls-cert", default="", help="certificate chain in PEM; needed to serve beyond loopback")
+        up.add_argument("--tls-key", default="", help="private key of the certificate in PEM")
+        up.add_argument("--account", default="", help="12-digit account id (default 000000000000)")
+        up.add_argument("--region", default="us-east-1", help="region name in ARNs and signatures (default us-east-1)")
+        up.add_argument("--dev", action="store_true", help="development: credentials test/test, loopback only")
+        up.add_argument("--workers", type=int, default=1, help="service workers (one, for now)")
+        up.add_argument("--hsms", type=int, default=1, help="HSM processes (one, for now)")
+    back = commands.add_parser(
+        "restore",
+        help="bring a home back from its backup and the recovery bundle",
+        description="Bring a home back on a machine that has lost the HSM's state or its seal.",
+        epilog="example: strongroom restore --home /var/lib/strongroom --bundle BUNDLE --share SHARE",
+        allow_abbrev=False,
+    )
+    back.add_argument("--home", required=True, help="the home, with service/ and domain/ from a backup in it")
+    back.add_argument("--bundle", required=True, help="the recovery bundle's file")
+    back.add_argument("--share", required=True, action="append", help="a share's file; once per share")
+    return parser
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    try:
+        loopback = ipaddress.ip_address(arguments.listen).is_loopback
+    except ValueError:
+        raise HomeError("--listen takes an IP address") from None
+    if not loopback and arguments.dev:
+        raise HomeError("--dev serves on loopback only: its credentials are known to everybody")
+    if not loopback and not (arguments.tls_cert and arguments.tls_key):
+        raise HomeError("serving beyond loopback needs --tls-cert and --tls-key")
+    if bool(arguments.tls_cert) != bool(arguments.tls_key):
+        raise HomeError("--tls-cert and --tls-key come together")
+    if arguments.workers != 1 or arguments.hsms != 1:
+        raise HomeError("this version runs one worker and one HSM")
+    if arguments.account and not (len(arguments.account) == 12 and arguments.account.isdigit()):
+        raise HomeError("--account takes 12 digits")
+    home = arguments.home or (_DEVELOPMENT_HOME if arguments.dev else _DEFAULT_HOME)
+    actors = ("hsm", "kms") if arguments.command == "up" else (arguments.command,)
+    return Options(
+        home=Path(home),
+        listen=arguments.listen,
+        port=arguments.port,
+        account=arguments.account,
+        region=arguments.region,
+        development=arguments.dev,
+        actors=actors,
+        tls_certificate=arguments.tls_cert and str(Path(arguments.tls_cert).absolute()),
+        tls_key=arguments.tls_key and str(Path(arguments.tls_key).absolute()),
+    )
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    try:
+        if arguments.command == "restore":
+            restore(Path(arguments.home), Path(arguments.bundle), [Path(share) for share in arguments.share])
+            return
+        supervisor = Supervisor(_options(arguments))
+        supervisor.prepare()
+        supervisor.run()
+    except (HomeError, OSError) as error:
+        print(f"strongroom: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

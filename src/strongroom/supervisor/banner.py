@@ -1,0 +1,33 @@
+"""What a person sees after a start: the lines to paste, where the secrets lie, and what is weak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from strongroom.supervisor.home import Home, HomeSettings
+from strongroom.supervisor.users import Users
+
+
+def print_banner(home: Home, settings: HomeSettings, listen: str, port: int, users: Users, files: list[Path]) -> None:
+    host = f"[{listen}]" if ":" in listen else listen
+    lines = ["", "Strongroom serves. Point a client at it:", ""]
+    lines += [
+        f"  export AWS_ENDPOINT_URL_KMS=http://{host}:{port}",
+        f"  export AWS_ENDPOINT_URL_STS=http://{host}:{port}",
+    ]
+    lines += [f"  export AWS_REGION={settings.region} AWS_DEFAULT_REGION={settings.region}"]
+    if settings.development:
+        lines += ["  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"]
+    elif home.first_access_key.exists():
+        lines += [f"  export AWS_SHARED_CREDENTIALS_FILE={home.first_access_key}"]
+    lines += ["", f"  home     {home.root}", f"  account  {settings.account}", f"  users    {users.explanation}"]
+    if settings.development:
+        lines += ["  mode     development: well-known credentials, loopback only"]
+    if files:
+        lines += [
+            "",
+            "A recovery bundle was made. Without it a lost or damaged disk loses every key for ever.",
+            "Take these files to two safe places, away from this machine, and delete them here:",
+            *(f"  {path}" for path in files),
+        ]
+    print("\n".join(lines), flush=True)

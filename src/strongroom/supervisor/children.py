@@ -1,0 +1,103 @@
+"""Starting and ending the actors' processes.
+
+A child knows its supervisor's process id and asks the kernel to be killed when it ends; so nothing is left behind, however
+the supervisor dies, and a next start needs no cleaning.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Final
+
+# Without these a freed block keeps its bytes (threats 0.1); glibc reads them at exec, so only a launcher can set them.
+_HSM_ENVIRONMENT: Final = {
+    "PYTHONMALLOC": "malloc",
+    "GLIBC_TUNABLES": "glibc.malloc.perturb=170:glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
+}
+_PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "HOME")
+_STOP_S_MAX: Final = 8.0
+_BACKOFF_S: Final = (0.05, 0.1, 0.3, 1.0, 2.0, 5.0)
+_STABLE_S: Final = 30.0
+
+
+def _environment() -> dict[str, str]:
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**passed, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def start_hsm(config: str, uid: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """An HSM process and the control socket that only its supervisor has."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
+            [
+                *(sys.executable, "-m", "strongroom.hsm", "--config", config),
+                *("--control-fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+            ],
+            env={**_environment(), **_HSM_ENVIRONMENT},
+            pass_fds=(theirs.fileno(),),
+            user=_other(uid),
+            group=_other(uid),
+            extra_groups=None if _other(uid) is None else [],
+        )
+    return process, ours
+
+
+def start_kms(config: str, uid: int) -> tuple[subprocess.Popen[bytes], int]:
+    """A worker and the descriptor on which it says that it serves."""
+    ready, theirs = os.pipe()
+    try:
+        process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
+            [
+                *(sys.executable, "-m", "strongroom.kms", "--config", config),
+                *("--parent", str(os.getpid()), "--ready-fd", str(theirs)),
+            ],
+            env=_environment(),
+            pass_fds=(theirs,),
+            user=_other(uid),
+            group=_other(uid),
+            extra_groups=None if _other(uid) is None else [],
+        )
+    finally:
+        os.close(theirs)
+    return process, ready
+
+
+def _other(uid: int) -> int | None:
+    """The user to become; None to stay who we are."""
+    return None if uid == os.getuid() else uid
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and SIGKILL if that does not end it in time."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class BackOff:
+    """How long to wait before the next start of a child that keeps dying."""
+
+    def __init__(self) -> None:
+        self._deaths = 0
+        self._started = time.monotonic()
+
+    def started(self) -> None:
+        self._started = time.monotonic()
+
+    def delay_s(self) -> float:
+        if time.monotonic() - self._started > _STABLE_S:
+            self._deaths = 0
+        delay = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)]
+        self._deaths += 1
+        return delay

@@ -1,0 +1,160 @@
+"""The home directory: what lies where, who may read it, and how files that must survive a power cut are written.
+
+    strongroom.toml        account, region, development or not: decided at the first start
+    seal/local.secret      opens the sealed state; the HSM's user only; never in a backup
+    hsm/hsm-1.state.{a,b}  sealed state, two copies
+    hsm/hsm-1.toml         the HSM's configuration
+    domain/token-000001    domain tokens by state version; public
+    service/               the KMS service's own: store, audit, identity, configuration
+    recovery/              bundle and shares, until somebody takes them away
+    run/{hsm,kms}/         sockets
+
+Seal and sealed state lie outside `service/`, so that a backup of the service's directory holds neither (design 15).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_FORMAT: Final = 1
+# sun_path of unix(7), with its terminating zero.
+_SOCKET_PATH_BYTES_MAX: Final = 107
+
+
+class HomeError(Exception):
+    """The home cannot be used as asked; the text says why and what to do."""
+
+
+class HomeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the first start decided for good."""
+
+    format: int
+    account: str
+    region: str
+    development: bool
+
+
+class Home:
+    """Paths of one home."""
+
+    def __init__(self, root: Path) -> None:
+        self.root: Final = root.expanduser().absolute()
+        self.settings_file: Final = self.root / "strongroom.toml"
+        self.seal: Final = self.root / "seal"
+        self.seal_secret: Final = self.seal / "local.secret"
+        self.hsm: Final = self.root / "hsm"
+        self.domain: Final = self.root / "domain"
+        self.service: Final = self.root / "service"
+        self.audit: Final = self.service / "audit"
+        self.identity_key: Final = self.service / "identity.pem"
+        self.store: Final = self.service / "store.db"
+        self.first_access_key: Final = self.service / "first-access-key"
+        self.recovery: Final = self.root / "recovery"
+        self.run_hsm: Final = self.root / "run" / "hsm"
+        self.run_kms: Final = self.root / "run" / "kms"
+        self.admin_socket: Final = self.run_kms / "admin.sock"
+
+    def hsm_socket(self, hsm_id: str) -> Path:
+        return self.run_hsm / f"{hsm_id}.sock"
+
+    def hsm_config(self, hsm_id: str) -> Path:
+        return self.hsm / f"{hsm_id}.toml"
+
+    def sealed_states(self, hsm_id: str) -> tuple[Path, Path]:
+        return self.hsm / f"{hsm_id}.state.a", self.hsm / f"{hsm_id}.state.b"
+
+    def domain_tokens(self) -> list[Path]:
+        """Oldest first; the last is the newest."""
+        return sorted(self.domain.glob("token-*"))
+
+    def domain_token(self, version: int) -> Path:
+        return self.domain / f"token-{version:06d}"
+
+    def require_short_paths(self) -> None:
+        longest = max(len(os.fsencode(path)) for path in (self.hsm_socket("hsm-1"), self.admin_socket))
+        if longest > _SOCKET_PATH_BYTES_MAX:
+            raise HomeError(
+                f"{self.root} is too long a path: sockets below it would exceed {_SOCKET_PATH_BYTES_MAX} bytes"
+            )
+
+    def settings(self) -> HomeSettings | None:
+        """What the first start decided; None before it.
+
+        Raises:
+            HomeError: written by another version, or not by us.
+        """
+        if not self.settings_file.exists():
+            return None
+        try:
+            settings = msgspec.convert(tomllib.loads(self.settings_file.read_text(encoding="utf-8")), HomeSettings)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise HomeError(f"{self.settings_file} is not readable: {error}") from None
+        if settings.format != _FORMAT:
+            raise HomeError(f"{self.root} has format {settings.format}; this version knows {_FORMAT}")
+        return settings
+
+    def require_settings(self, *, account: str, region: str, development: bool) -> HomeSettings:
+        """The settings, made now if this is the first start.
+
+        Raises:
+            HomeError: the home was made for something else.
+        """
+        found = self.settings()
+        wanted = HomeSettings(_FORMAT, account or "000000000000", region, development)
+        if found is None:
+            write_durably(self.settings_file, format_toml(msgspec.to_builtins(wanted)).encode(), 0o644)
+            return wanted
+        if found.development and not development:
+            raise HomeError(
+                f"{self.root} is a development home with well-known credentials: start it with --dev, or not"
+            )
+        if development and not found.development:
+            raise HomeError(f"{self.root} is not a development home: --dev would add well-known credentials to it")
+        if account and found.account != account:
+            raise HomeError(f"{self.root} belongs to account {found.account}, not to {account}")
+        if found.region != region:
+            raise HomeError(f"{self.root} belongs to region {found.region}, not to {region}")
+        return found
+
+
+def format_toml(values: dict[str, object]) -> str:
+    """Flat TOML: strings, numbers, booleans and lists of them (JSON's forms of these are TOML's too)."""
+    return "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items())
+
+
+def write_durably(path: Path, content: bytes, mode: int, owner: int | None = None) -> None:
+    """Either the old content or the new one survives a power cut: temporary file, fsync, rename, fsync of the directory."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        if owner is not None:
+            os.fchown(descriptor, owner, owner)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: Path, mode: int, owner: int) -> None:
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    path.chmod(mode)
+    if path.stat().st_uid != owner:
+        os.chown(path, owner, owner)

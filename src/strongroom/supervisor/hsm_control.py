@@ -1,0 +1,124 @@
+"""The supervisor's side of the HSM's control channel: first start, restart, recovery.
+
+1. ask for the state, 2. make or recover the domain if there is none, 3. store what the HSM returned: for people, for
+everybody, for itself (twice), in this order, 4. acknowledge. The HSM wraps nothing before 4, so a crash in between loses
+nothing: a domain whose sealed state was not stored never had a key.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from strongroom.boundary import control
+from strongroom.boundary.frames import FrameReader, FrameType, format_frame
+from strongroom.boundary.statuses import Status
+from strongroom.supervisor.home import Home, HomeError, write_durably
+
+ANSWER_S_MAX: Final = 20.0
+_SEAL_SECRET_BYTES: Final = 32
+SERVICE_HOST: Final = "service-1"
+
+
+class ControlChannel:
+    """Request and answer with one HSM."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        sock.settimeout(ANSWER_S_MAX)
+        self._reader = FrameReader()
+
+    def ask(self, command: control.ControlCommand) -> control.ControlAnswer:
+        """The HSM's answer.
+
+        Raises:
+            HomeError: it refused, hung up, or is silent.
+        """
+        self._socket.sendall(format_frame(FrameType.CONTROL, control.encode(command)))
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except TimeoutError:
+                raise HomeError("the HSM does not answer") from None
+            if not data:
+                raise HomeError("the HSM ended during its start")
+            for _, body in self._reader.feed(data):
+                answer: control.ControlAnswer = control.decode_answer(body)
+                if isinstance(answer, control.ControlRefused):
+                    raise HomeError(f"the HSM refused {type(command).__name__}: {Status(answer.status).name}")
+                return answer
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def make_seal_secret(home: Home, owner: int) -> None:
+    """The local secret of the seal, once."""
+    if not home.seal_secret.exists():
+        write_durably(home.seal_secret, os.urandom(_SEAL_SECRET_BYTES), 0o400, owner)
+
+
+def service_host_public(home: Home, owner: int) -> bytes:
+    """The service host's public key; the key pair is made at the first start."""
+    if not home.identity_key.exists():
+        private = ec.generate_private_key(ec.SECP384R1())
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_durably(home.identity_key, pem, 0o400, owner)
+    private_key = load_pem_private_key(home.identity_key.read_bytes(), None)
+    return private_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def bring_up(channel: ControlChannel, home: Home, hsm_id: str, region: str, kms_owner: int) -> list[Path]:
+    """Make the HSM operational; the files that people should take away, if any were written.
+
+    Raises:
+        HomeError: it refused, or it has lost its state while the home still has a domain.
+    """
+    report = channel.ask(control.ReportStatus())
+    assert isinstance(report, control.StatusReport)
+    if report.state == "OPERATIONAL":
+        return []
+    if home.store.exists():
+        raise HomeError(
+            f"the HSM's sealed state is gone, but {home.store} holds keys: "
+            "put hsm/ and seal/ back, or run `strongroom restore` with the recovery bundle"
+        )
+    created = channel.ask(
+        control.CreateDomain("strongroom", region, SERVICE_HOST, service_host_public(home, kms_owner), 1, 1)
+    )
+    return _keep(channel, home, hsm_id, created)
+
+
+def recover(
+    channel: ControlChannel, home: Home, hsm_id: str, bundle: bytes, shares: list[bytes], token: bytes, owner: int
+) -> list[Path]:
+    """Make the HSM the member of a domain that was lost; new files for people."""
+    public = service_host_public(home, owner)
+    answer = channel.ask(control.RecoverDomain(bundle, shares, token, SERVICE_HOST, public))
+    return _keep(channel, home, hsm_id, answer)
+
+
+def _keep(channel: ControlChannel, home: Home, hsm_id: str, answer: control.ControlAnswer) -> list[Path]:
+    assert isinstance(answer, control.DomainCreated)
+    version = answer.version
+    bundle = home.recovery / f"recovery-bundle-{version:06d}"
+    shares = [home.recovery / f"recovery-share-{version:06d}-{at}" for at in range(1, len(answer.shares) + 1)]
+    write_durably(bundle, answer.recovery_bundle, 0o600)
+    for path, share in zip(shares, answer.shares, strict=True):
+        write_durably(path, share, 0o600)
+    write_durably(home.domain_token(version), answer.domain_token, 0o644)
+    for path in home.sealed_states(hsm_id):
+        write_durably(path, answer.sealed_state, 0o644)
+    channel.ask(control.AcknowledgeState(version))
+    return [bundle, *shares]

@@ -1,0 +1,413 @@
+"""What only the SQLite store promises: its files and pragmas, its migrations, a full disk, the end of what was removed."""
+
+import asyncio
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import threading
+from contextlib import closing, contextmanager
+
+import msgspec
+import pytest
+
+from contracts.stores import (
+    ACCOUNT,
+    REGION,
+    STORE_KEY,
+    SqliteUnderTest,
+    alias,
+    kms_key,
+    material,
+    one_of_each,
+    polled,
+    put,
+    run,
+    user,
+)
+from strongroom.boundary.secret import StoreKey
+from strongroom.kms.repositories import (
+    Changed,
+    KeyRecord,
+    MaterialState,
+    Put,
+    Remove,
+    RowForgedError,
+    StoreUnavailableError,
+    UserRecord,
+)
+from strongroom.kms.storage import migrations, sqlite, writer
+from strongroom.kms.storage.sqlite import SqliteStore
+
+
+@pytest.fixture
+def under_test(tmp_path):
+    return SqliteUnderTest(tmp_path)
+
+
+def pragma(connection, name):
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+# -- Files and connections
+
+
+def test_only_the_owner_can_open_the_files(under_test, tmp_path):
+    previous = os.umask(0)
+    try:
+        with under_test.open() as store:
+            put(store, kms_key())
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(previous)
+    assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+
+
+def test_a_store_restored_with_a_wide_mode_is_narrowed(under_test):
+    with under_test.open():
+        pass
+    under_test.path.chmod(0o644)
+    with under_test.open():
+        assert stat.S_IMODE(under_test.path.stat().st_mode) == 0o600
+
+
+def test_the_connections_are_set_for_durability_and_erasure(under_test):
+    with under_test.open() as store:
+        writing, reading = store._writer._connection, store._reading
+        assert pragma(writing, "journal_mode") == "wal"
+        assert pragma(writing, "synchronous") == 2  # FULL: fsync at each commit; a killed process cannot show this
+        assert pragma(writing, "secure_delete") == 1
+        assert pragma(writing, "foreign_keys") == 1
+        assert pragma(writing, "busy_timeout") == writer.LOCK_WAIT_MS
+        assert pragma(reading, "busy_timeout") == sqlite.BUSY_WAIT_MS
+        assert pragma(reading, "query_only") == 1
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reading.execute("DELETE FROM settings")
+
+
+def test_no_read_leaves_a_transaction_open(under_test):
+    """The WAL can be cut only when nobody reads an old state; this also fails if a cursor stays half read."""
+    with under_test.open() as store:
+        put(store, *one_of_each(), kms_key("key-2"))
+        for read in (
+            lambda s: s.get(KeyRecord, "key-1"),
+            lambda s: s.list_keys(ACCOUNT, REGION, "", 1),
+            lambda s: s.materials_of("key-1"),
+        ):
+            run(store, read)
+            polled(store)
+            put(store, user(f"user-{store.stats.commits}"))
+            polled(store)
+            polled(store)
+            put(store, user(f"user-{store.stats.commits}"))
+            with closing(sqlite3.connect(under_test.path, isolation_level=None)) as other:
+                assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
+def test_opening_tries_again_when_sqlite_turns_it_away_without_waiting(under_test, monkeypatch):
+    """Seen once in 360 simultaneous creations: the switch to WAL answers "locked" at once, whatever the timeout."""
+    turned_away = []
+
+    def migrate_busy_twice(connection):
+        if len(turned_away) < 2:
+            busy = sqlite3.OperationalError("database is locked")
+            busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            turned_away.append(busy)
+            raise busy
+        migrations.migrate(connection)
+
+    monkeypatch.setattr(sqlite, "migrate", migrate_busy_twice)
+    with under_test.open() as store:
+        put(store, kms_key())
+    assert len(turned_away) == 2
+
+
+# -- Migrations
+
+
+def test_a_store_newer_than_the_code_is_refused_untouched(under_test):
+    with under_test.open() as store:
+        put(store, kms_key())
+    newer = migrations.MIGRATIONS[-1].number + 1
+    under_test.query(f"PRAGMA user_version = {newer}")
+    before = under_test.path.read_bytes()
+    with pytest.raises(migrations.StoreTooNewError, match=f"version {newer}"):
+        SqliteStore(under_test.path)
+    assert under_test.path.read_bytes() == before
+
+
+def test_migrations_are_numbered_without_a_gap():
+    assert [one.number for one in migrations.MIGRATIONS] == list(range(1, len(migrations.MIGRATIONS) + 1))
+
+
+def test_only_missing_migrations_are_applied_and_a_failing_one_leaves_nothing_behind(under_test, monkeypatch):
+    with under_test.open() as store:
+        put(store, kms_key())
+    second = migrations.Migration(2, "more", ("CREATE TABLE more (a TEXT) STRICT", "CREATE TABLE kms_keys (a TEXT)"))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, second))
+    with pytest.raises(sqlite3.OperationalError, match="kms_keys already exists"):
+        SqliteStore(under_test.path)
+    assert under_test.query("PRAGMA user_version") == [(1,)]
+    assert under_test.query("SELECT name FROM sqlite_schema WHERE name = 'more'") == []
+    fixed = msgspec.structs.replace(second, statements=second.statements[:1])
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS[:-1], fixed))
+    with under_test.open() as store:
+        assert under_test.query("PRAGMA user_version") == [(2,)]
+        assert run(store, lambda s: s.get(KeyRecord, "key-1")) == kms_key()
+
+
+# -- The log of changes
+
+
+def test_a_change_that_is_not_in_the_log_makes_readers_forget_everything(under_test):
+    with under_test.open() as store:
+        put(store, kms_key())
+        polled(store)
+        under_test.query("DELETE FROM kms_keys")
+        assert polled(store) is None
+        assert polled(store) == []
+
+
+def test_a_log_pruned_beyond_what_was_seen_makes_readers_forget_everything(under_test, monkeypatch):
+    monkeypatch.setattr(writer, "CHANGES_KEPT", 10)
+    monkeypatch.setattr(writer, "CHANGES_PRUNED_EACH", 5)
+    with under_test.open() as store, under_test.open() as late:
+        for number in range(40):
+            put(store, user(f"user-{number}"))
+            assert polled(store) == [Changed(UserRecord, (ACCOUNT, f"user-{number}"))]
+        assert 10 <= under_test.query("SELECT count(*) FROM changes")[0][0] < 15
+        assert polled(late) is None
+        put(store, user())
+        assert polled(late) == [Changed(UserRecord, (ACCOUNT, "alice"))]
+
+
+@pytest.mark.parametrize(("kind", "identity"), [("no_table", '["a"]'), ("users", "not JSON"), ("users", '["one"]')])
+def test_an_entry_of_the_log_that_is_not_ours_makes_readers_forget_everything(under_test, kind, identity):
+    with under_test.open() as store:
+        under_test.query("INSERT INTO changes (kind, identity) VALUES (?, ?)", (kind, identity))
+        assert polled(store) is None
+
+
+def test_a_poll_that_failed_looks_again_the_next_time(under_test, monkeypatch):
+    with under_test.open() as store:
+        put(store, user())
+        with monkeypatch.context() as broken:
+            broken.setattr(sqlite.statements, "CHANGES_SINCE", "SELECT no_such_column FROM changes WHERE ? < ?")
+            with pytest.raises(StoreUnavailableError):
+                polled(store)
+        assert polled(store) == [Changed(UserRecord, (ACCOUNT, "alice"))]
+
+
+# -- Forgeries that only this kind of store makes possible
+
+
+def test_text_that_is_no_utf_8_is_a_forgery(under_test):
+    with under_test.open() as store:
+        put(store, kms_key())
+        under_test.query("UPDATE kms_keys SET description = CAST(x'ff00fe' AS TEXT)")
+        with pytest.raises(RowForgedError):
+            run(store, lambda s: s.get(KeyRecord, "key-1"))
+
+
+def test_a_view_in_the_place_of_a_table_cannot_answer_with_another_row(under_test):
+    with under_test.open() as store:
+        put(store, kms_key(), kms_key("key-2"))
+        under_test.query("ALTER TABLE kms_keys RENAME TO hidden")
+        columns = ", ".join(name for name in under_test.columns_of("hidden") if name != "key_id")
+        # Every row claims in WHERE to be key-2, and shows the true key_id of another one.
+        under_test.query(
+            f"CREATE VIEW kms_keys AS SELECT key_id, {columns} FROM hidden WHERE key_id = 'key-1' "  # noqa: S608
+            f"UNION ALL SELECT 'key-2', {columns} FROM hidden WHERE key_id = 'key-1'"
+        )
+        with pytest.raises(RowForgedError):
+            run(store, lambda s: s.get(KeyRecord, "key-2"))
+        under_test.query("DROP VIEW kms_keys")
+        under_test.query("CREATE TABLE kms_keys AS SELECT * FROM hidden WHERE key_id = 'key-1'")
+        assert run(store, lambda s: s.get(KeyRecord, "key-1")) == kms_key()
+
+
+def test_an_answer_that_was_not_asked_for_is_refused(under_test):
+    """No text of ours can ask for this: the statement itself is swapped for one that ignores the account."""
+    with under_test.open() as store:
+        put(store, user(account="999999999999"))
+        query = msgspec.structs.replace(
+            sqlite.statements.USERS,
+            sql=sqlite.statements.USERS.sql.replace("account = ?", "account <> ?"),
+        )
+        with pytest.raises(RowForgedError, match="not asked for"):
+            store._select(query, (ACCOUNT, "", 5))
+
+
+# -- A full disk, a lock that stays
+
+
+@contextmanager
+def small_disk(path, size):
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small tmpfs: {mounted.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_refuses_commits_keeps_nothing_of_them_and_works_again_after_room_was_made(tmp_path):
+    disk = tmp_path / "disk"
+
+    async def fill(store, written):
+        """Until the disk is full; then a whole group meets the full disk."""
+        while True:
+            names = [f"key-{len(written) + number}" for number in range(8)]
+            puts = [store.commit([Put(kms_key(name, key_policy="x" * 10_000), None)]) for name in names]
+            outcomes = await asyncio.gather(*puts, return_exceptions=True)
+            written |= {name for name, outcome in zip(names, outcomes, strict=True) if outcome is None}
+            refused = [outcome for outcome in outcomes if outcome is not None]
+            if refused:
+                assert {type(outcome) for outcome in refused} == {StoreUnavailableError}
+                return
+
+    def kept(store):
+        return {one.key_id for one in run(store, lambda s: s.list_keys(ACCOUNT, REGION, "", 10_000))}
+
+    with small_disk(disk, "2m"):
+        under_test = SqliteUnderTest(disk)
+        with under_test.open() as store:
+            written = set()
+            run(store, lambda s: fill(s, written))
+            assert len(written) > 20
+            # Reads go on, and again nothing is kept of what is refused.
+            assert kept(store) == written
+            before = store.stats
+            with pytest.raises(StoreUnavailableError):
+                put(store, kms_key("refused", key_policy="x" * 200_000))
+            assert store.stats == before
+            assert kept(store) == written
+            subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+            put(store, kms_key("after", key_policy="x" * 200_000))
+            assert kept(store) == written | {"after"}
+        with under_test.open() as store:
+            assert kept(store) == written | {"after"}
+            assert under_test.query("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_write_lock_that_is_never_released_ends_in_unavailable_and_then_all_is_well(under_test, monkeypatch):
+    monkeypatch.setattr(writer, "LOCK_ATTEMPTS_MAX", 3)
+    held, release = threading.Event(), threading.Event()
+    with under_test.open() as store:
+        holder = threading.Thread(target=under_test.hold_write_lock, args=(held, release))
+        holder.start()
+        held.wait()
+        with pytest.raises(StoreUnavailableError, match="locked"):
+            put(store, kms_key())
+        release.set()
+        holder.join()
+        put(store, kms_key())
+        assert store.stats.commits == 1
+
+
+def test_a_failure_that_nobody_foresaw_fails_its_group_and_not_the_thread(under_test):
+    with under_test.open() as store:
+        under_test.query("ALTER TABLE users RENAME TO hidden")
+        with pytest.raises(StoreUnavailableError):
+            put(store, user())
+        put(store, kms_key())
+        with pytest.raises(OverflowError):
+            put(store, kms_key("key-2", version=2**63))
+        put(store, kms_key("key-2"))
+
+
+def test_a_file_that_cannot_be_read_is_unavailable_and_not_a_missing_record(under_test):
+    with under_test.open() as store:
+        put(store, kms_key())
+        under_test.query("ALTER TABLE kms_keys RENAME TO hidden")
+        with pytest.raises(StoreUnavailableError):
+            run(store, lambda s: s.get(KeyRecord, "key-1"))
+
+
+# -- The end of what was removed
+
+
+def test_the_wal_is_cut_to_nothing(under_test):
+    wal = under_test.path.with_name("store.db-wal")
+    with under_test.open() as store, under_test.open() as other:
+        put(store, kms_key())
+        polled(other)
+        assert wal.stat().st_size > 0
+        run(store, lambda s: s.truncate_wal())
+        assert wal.stat().st_size == 0
+        assert run(other, lambda s: s.get(KeyRecord, "key-1")) == kms_key()
+
+
+def test_a_wal_that_somebody_still_reads_is_not_reported_as_cut(under_test, monkeypatch):
+    monkeypatch.setattr(writer, "LOCK_ATTEMPTS_MAX", 3)
+    with under_test.open() as store:
+        put(store, kms_key())
+        with closing(sqlite3.connect(under_test.path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM kms_keys").fetchall()
+            put(store, kms_key("key-2"))
+            with pytest.raises(StoreUnavailableError):
+                run(store, lambda s: s.truncate_wal())
+        run(store, lambda s: s.truncate_wal())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_bytes_of_removed_or_replaced_tokens_stay_in_the_files(under_test, tmp_path, seed):
+    """With tokens of many sizes, so that pages split, merge and overflow, and with rewraps between the removals."""
+    source = random.Random(seed)
+    sizes = [300, 330, 700, 2_500, 6_000]
+    ever, live = [], []
+
+    def token():
+        ever.append(source.randbytes(source.choice(sizes)))
+        return ever[-1]
+
+    async def churn(store):
+        for turn in range(150):
+            state = MaterialState.NON_CURRENT
+            one = material(source.randbytes(32), f"key-{source.randrange(20)}", state=state, ekt=token())
+            await store.commit([Put(one, None)])
+            live.append(one)
+            if turn % 3 == 0:
+                place = source.randrange(len(live))
+                old = live[place]
+                live[place] = msgspec.structs.replace(old, version=old.version + 1, ekt=token())
+                await store.commit([Put(live[place], old.version)])
+            if turn % 4 == 3:
+                await store.commit([Remove(live.pop(source.randrange(len(live))))])
+        await store.truncate_wal()
+
+    with under_test.open() as store:
+        put(store, *[kms_key(f"key-{number}") for number in range(20)], alias(key_id="key-0"))
+        run(store, churn)
+        files = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
+        tokens_alive = {one.ekt for one in live}
+        assert all(token[:16] in files for token in tokens_alive), "the search would find what is there"
+        dead = [token for token in ever if token not in tokens_alive]
+        assert len(dead) > 50
+        # Any 31 bytes in a row of a dead token contain one of these pieces.
+        left = [token for token in dead if any(token[at : at + 16] in files for at in range(0, len(token) - 15, 16))]
+        assert left == []
+
+
+def test_the_store_key_is_exposed_nowhere_but_in_the_mac(under_test):
+    class CountedKey(StoreKey):
+        exposed = 0
+
+        def expose(self):
+            CountedKey.exposed += 1
+            return super().expose()
+
+    with under_test.open(unlock=False) as store:
+        store.unlock(CountedKey(STORE_KEY))
+        assert CountedKey.exposed == 0
+        put(store, kms_key())
+        assert CountedKey.exposed == 1
+    files = b"".join(path.read_bytes() for path in under_test.path.parent.iterdir())
+    assert STORE_KEY not in files

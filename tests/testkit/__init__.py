@@ -1,0 +1,1 @@
+"""What the suites share: a running installation, an in-process HSM, and readers of what lies on disk."""

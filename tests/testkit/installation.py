@@ -1,0 +1,140 @@
+"""A real installation in a temporary home: `strongroom up` as a user would start it, with its real processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+START_S_MAX = 30.0
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def client(
+    service: str, port: int, access_key_id: str = "test", secret: str = "test", region: str = REGION, **config: Any
+) -> Any:
+    """A stock boto3 client for a port on loopback, without retries."""
+    settings = {"retries": {"total_max_attempts": 1}, "read_timeout": 20, **config}
+    return boto3.client(
+        service,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name=region,
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret,
+        config=Config(**settings),
+    )
+
+
+class Installation:
+    """Starts on `start`, leaves nothing on `destroy`. Short paths, because sockets lie below the home."""
+
+    def __init__(self, *options: str, development: bool = True, python: str = sys.executable) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="sr-"))
+        self.home = self.root / "h"
+        self.port = free_port()
+        self.output = self.root / "output"
+        self.environment = dict(os.environ)
+        self._python = python
+        self._options = [*(["--dev"] if development else []), *options]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Installation:
+        """Start and wait until it serves."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(self._python, "-m", "strongroom.supervisor", "up"),
+                    *("--home", str(self.home), "--port", str(self.port), *self._options),
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+            )
+        self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self, within_s: float = START_S_MAX) -> float:
+        """Seconds until /readyz says yes."""
+        started = time.monotonic()
+        while time.monotonic() - started < within_s:
+            if self.is_ready():
+                return time.monotonic() - started
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise AssertionError(f"not ready within {within_s} s:\n{self.output.read_text()}")
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def pid_of(self, actor: str) -> int:
+        """The process id of `hsm` or `kms`.
+
+        Raises:
+            LookupError: it does not run now.
+        """
+        assert self.process is not None
+        for entry in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            try:
+                command = Path(f"/proc/{entry}/cmdline").read_bytes()
+            except FileNotFoundError:
+                continue
+            if f"strongroom.{actor}".encode() in command.split(b"\0"):
+                return int(entry)
+        raise LookupError(actor)
+
+    def kms(self, access_key_id: str = "test", secret: str = "test", **config: Any) -> Any:
+        return client("kms", self.port, access_key_id, secret, **config)
+
+    def sts(self, access_key_id: str = "test", secret: str = "test", **config: Any) -> Any:
+        return client("sts", self.port, access_key_id, secret, **config)
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this home."""
+        return subprocess.run(
+            [self._python, "-m", "strongroom.cli", *arguments],
+            capture_output=True,
+            text=True,
+            check=check,
+            env=self.environment,
+            timeout=120,
+        )
+
+    def stop(self) -> None:
+        """SIGTERM, as a service manager would."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+
+    def destroy(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.root, ignore_errors=True)
