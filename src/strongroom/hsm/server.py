@@ -19,7 +19,8 @@ from strongroom.boundary.statuses import RefusedError, Status
 from strongroom.hsm.connection import Connection
 from strongroom.hsm.module import Module, MuteError
 
-_READ_BYTES: Final = 256 * 1024
+# One buffer for all reads: a fresh one of this size would be overwritten by the allocator at every read.
+_READ_BYTES: Final = 64 * 1024
 _CONNECTIONS_MAX: Final = 64
 _BACKLOG: Final = 64
 
@@ -58,6 +59,7 @@ class Server:
         self._allowed_uids = allowed_uids
         self._selector = selectors.EpollSelector()
         self._peers: set[_Peer] = set()
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._control = _Peer(control, None)
         control.setblocking(False)  # noqa: FBT003
         self._selector.register(listening, selectors.EVENT_READ, None)
@@ -92,7 +94,7 @@ class Server:
 
     def _read(self, peer: _Peer) -> None:
         try:
-            data = peer.socket.recv(_READ_BYTES)
+            data = bytes(self._buffer[: peer.socket.recv_into(self._buffer)])
             frames = peer.reader.feed(data) if data else []
         except BlockingIOError:
             return

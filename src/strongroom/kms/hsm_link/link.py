@@ -36,7 +36,7 @@ from strongroom.kms.hsm_link.host_session import HostIdentity, HostSession
 from strongroom.kms.permits import KEYLESS, Permit
 
 ANSWER_S_MAX: Final = 5.0
-FRAMES_UNDER_WAY_MAX: Final = 2
+FRAMES_UNDER_WAY_MAX: Final = 1
 # A command is at most a blob with context; with its neighbours it must stay under the frame's 1 MiB.
 _FRAME_BYTES_SOFT_MAX: Final = 700_000
 _SESSION_RENEWAL_S: Final = SESSION_LIFETIME_S * 2 / 3
