@@ -29,6 +29,8 @@ class ContextTooLongError(ValueError):
 def canonical_context(context: Mapping[str, str]) -> bytes:
     if not context:
         return b"\x00\x00"
+    if 2 + 4 * len(context) > CONTEXT_BYTES_MAX:
+        raise ContextTooLongError
     pairs = sorted([(key.encode(), value.encode()) for key, value in context.items()])
     parts = [len(pairs).to_bytes(2, "big")]
     total = 2

@@ -11,6 +11,7 @@ that it replaces; the offline member of the recovery bundle is a member like any
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -102,7 +103,7 @@ def parse_domain_token(data: bytes) -> tuple[DomainToken, DomainState]:
     try:
         token = _decode_token(data)
         state = _decode_state(token.state)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # The second for text that is not UTF-8.
         raise DomainTokenError("not a domain token") from None
     if state.format != FORMAT or state.suite != SUITE:
         raise DomainTokenError(f"a domain token of format {state.format!r}, suite {state.suite}, is not known here")
@@ -121,15 +122,16 @@ def signed_statement(
     return encode((FORMAT, bytes(state), sealed_ring, envelopes, signer_id))
 
 
-def verify_domain_token(token: DomainToken, trusted: DomainState) -> None:
-    """A member of `trusted` signed this token.
+def verify_domain_token(token: DomainToken, trusted: Sequence[Member]) -> None:
+    """One of `trusted` signed this token.
 
-    For a first token `trusted` is its own state, and trust comes from whoever pinned it at the domain's creation.
+    A token signs for its successor, never for itself: `trusted` are the members of a state that was trusted before (as
+    a recovery bundle pins them), for a first token whoever was pinned at the domain's creation.
 
     Raises:
         DomainTokenError: the signer is no member, or the signature is wrong.
     """
-    for member in trusted.members:
+    for member in trusted:
         if member.member_id == token.signer_id:
             statement = signed_statement(token.state, token.sealed_ring, token.envelopes, token.signer_id)
             try:

@@ -38,6 +38,7 @@ from strongroom.boundary.statuses import RefusedError, Status
 # Design 4.10: at most fifteen minutes.
 SESSION_LIFETIME_S: Final = 900
 RANDOM_BYTES: Final = 32
+POINT_BYTES: Final = 97
 SESSION_KEY_BYTES: Final = 32
 # Far below the 2^32 of SP 800-38D 8.3 for one key; a connection that reaches it is opened anew.
 FRAMES_PER_DIRECTION_MAX: Final = 1 << 24
@@ -107,6 +108,8 @@ def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
 
 def parse_public(point: bytes) -> ec.EllipticCurvePublicKey:
     """Full public-key validation as SP 800-56A 5.6.2.3 asks: the library refuses points off the curve or at infinity."""
+    if len(point) != POINT_BYTES:  # One form per point: a compressed one is refused.
+        raise RefusedError(Status.AUTHENTICATION_FAILED)
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, point)
     except ValueError:
@@ -118,6 +121,8 @@ def transcript_of(hello: Hello, challenge: Challenge) -> bytes:
     for random in (hello.host_random, challenge.hsm_random):
         if len(random) != RANDOM_BYTES:
             raise RefusedError(Status.MALFORMED)
+    if not 0 <= challenge.state_version < 1 << 64:
+        raise RefusedError(Status.MALFORMED)
     return hashlib.sha384(
         _joined(
             _PROTOCOL,

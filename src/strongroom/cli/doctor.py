@@ -31,6 +31,9 @@ def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None
 
 
 def _run(parsed: argparse.Namespace, home: Path) -> int:
+    if not (home / "strongroom.toml").exists():
+        print(f"strongroom: {home} is no home of Strongroom: name one with --home", file=sys.stderr)
+        return 2
     findings = [*_files(home), *_service(home), *_audit(home)]
     if parsed.json:
         print(json.dumps([{"verdict": verdict, "finding": text} for verdict, text in findings]))
@@ -50,10 +53,16 @@ def _files(home: Path) -> Iterator[Finding]:
         yield "bad", f"the seal's secret is missing: {seal}"
     else:
         private = mode & 0o077 == 0
-        yield ("ok" if private else "bad"), f"the seal's secret is readable by user {owner} {'only' if private else 'and others'}"
+        yield (
+            ("ok" if private else "bad"),
+            f"the seal's secret is readable by user {owner} {'only' if private else 'and others'}",
+        )
     states = sorted((home / "hsm").glob("*.state.?"))
     same = len({state.read_bytes() for state in states}) == 1
-    yield ("ok" if len(states) >= 2 and same else "bad"), f"{len(states)} copies of the HSM's sealed state, {'equal' if same else 'different'}"
+    yield (
+        ("ok" if len(states) >= 2 and same else "bad"),
+        f"{len(states)} copies of the HSM's sealed state, {'equal' if same else 'different'}",
+    )
     yield from _recovery(home)
 
 
@@ -87,7 +96,10 @@ def _service(home: Path) -> Iterator[Finding]:
         yield "ok", f"HSM and service run as two users ({hsm_uid} and {kms_uid})"
     audit = status["audit"]
     takes = audit["takes records"]
-    yield ("ok" if takes else "bad"), f"the audit trail has {audit['records']} records and {'takes' if takes else 'refuses'} more"
+    yield (
+        ("ok" if takes else "bad"),
+        f"the audit trail has {audit['records']} records and {'takes' if takes else 'refuses'} more",
+    )
 
 
 def _audit(home: Path) -> Iterator[Finding]:

@@ -43,7 +43,9 @@ def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None
     for name, (summary, options) in _COMMANDS.items():
         sub = subcommands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         for flag, argument, text in options:
-            sub.add_argument(flag, dest=argument, help=text, required=not (name == "create-user" and flag == "--policy"))
+            sub.add_argument(
+                flag, dest=argument, help=text, required=not (name == "create-user" and flag == "--policy")
+            )
         add_home(sub)
         sub.set_defaults(run=_run)
 

@@ -20,7 +20,8 @@ import msgspec
 from strongroom.boundary import session
 from strongroom.boundary.frames import FrameType, format_frame
 from strongroom.boundary.statuses import RefusedError, Status
-from strongroom.hsm.module import Module
+from strongroom.hsm.entropy import EntropyFailureError
+from strongroom.hsm.module import Module, MuteError
 from strongroom.hsm.rinse import rinse
 from strongroom.hsm.vault.sealed_values import SessionMetadata, open_session, seal_session
 from strongroom.hsm.vault.token import IV_BYTES
@@ -60,14 +61,20 @@ class Connection:
             RefusedError: the connection is to be closed after the status byte.
             MuteError: nothing is to be sent.
         """
+        self._module.check()  # First of all: a mute module does not even refuse.
         step = _STEPS.get((self._state, frame_type))
         if step is None:
             raise RefusedError(Status.OUT_OF_ORDER)
-        self._module.check()
         try:
             return step(self, body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # The second for text that is not UTF-8.
             raise RefusedError(Status.MALFORMED) from None
+        except EntropyFailureError:
+            self._module.mute()
+        except (RefusedError, MuteError):
+            raise
+        except Exception:  # noqa: BLE001 -- no peer ends the process by what it sends; see Module._answer.
+            raise RefusedError(Status.INTERNAL) from None
 
     def close(self) -> None:
         """Wipe this connection's keys."""

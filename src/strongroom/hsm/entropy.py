@@ -13,7 +13,7 @@ from typing import Final
 # Repetition count: 1 + ceil(30 / 8). Adaptive proportion over 512 samples: 1 + CRITBINOM(512, 2^-8, 1 - 2^-30).
 _REPETITION_CUTOFF: Final = 5
 _PROPORTION_WINDOW: Final = 512
-_PROPORTION_CUTOFF: Final = 17
+_PROPORTION_CUTOFF: Final = 16
 _START_UP_SAMPLES: Final = 4096
 
 

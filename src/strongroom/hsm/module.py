@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Final, Never
 
 import msgspec
 
@@ -101,9 +101,17 @@ class Module:
         """
         if self.state is not ModuleState.MUTE and all(check() for check in self._battery):
             return
+        self.mute()
+
+    def mute(self) -> Never:
+        """Zeroize and fall silent: only for what the module itself found wrong.
+
+        Raises:
+            MuteError: always.
+        """
         self.zeroize()
         self.state = ModuleState.MUTE
-        raise MuteError
+        raise MuteError from None
 
     def zeroize(self) -> None:
         """Overwrite every key."""
@@ -135,7 +143,7 @@ class Module:
         domain = self.domain()
         try:
             frame = decode_command_frame(plaintext)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # The second for text that is not UTF-8.
             raise RefusedError(Status.MALFORMED) from None
         if len(frame.commands) > COMMANDS_PER_FRAME_MAX:
             raise RefusedError(Status.MALFORMED)
@@ -155,9 +163,7 @@ class Module:
         except RefusedError as refused:
             status = refused.status
         except EntropyFailureError:
-            self.zeroize()
-            self.state = ModuleState.MUTE
-            raise MuteError from None
+            self.mute()
         except Exception:  # noqa: BLE001 -- a programmer's error fails one command; its text and frames go nowhere.
             status = Status.INTERNAL
         self._refusals += 1
@@ -168,12 +174,20 @@ class Module:
     def answer_control(self, body: bytes) -> bytes:
         """Answer one control command."""
         self.check()
+        mark = self.arena.lasting.used
+        answer: control.ControlAnswer
         try:
             answer = self._control(control.decode_command(body))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             answer = control.ControlRefused(Status.MALFORMED)
         except RefusedError as refused:
             answer = control.ControlRefused(refused.status)
+        except EntropyFailureError:
+            self.mute()
+        except Exception:  # noqa: BLE001 -- as in `_answer`.
+            answer = control.ControlRefused(Status.INTERNAL)
+        if isinstance(answer, control.ControlRefused):
+            self.arena.lasting.rewind(mark)  # Half-made keys of a refused command.
         encoded = control.encode(answer)
         rinse()
         return encoded

@@ -118,6 +118,7 @@ class Server:
 
     def _answer(self, peer: _Peer, frame_type: FrameType, body: bytes) -> bytes:
         if peer.connection is None:
+            self._module.check()
             if frame_type is not FrameType.CONTROL:
                 raise RefusedError(Status.OUT_OF_ORDER)
             return format_frame(FrameType.CONTROL_ANSWER, self._module.answer_control(body))

@@ -44,6 +44,8 @@ from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 _STORE_KEY: Final = "store-key"
 _STORE_KEY_COLUMN: Final = "settings.value"
 _STORE_KEY_BYTES: Final = 32
+# A stop waits this long for answers that are under way.
+_FINISH_S_MAX: Final = 3.0
 _ADMINISTRATOR: Final = "admin"
 _ADMINISTRATOR_POLICY: Final = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 
@@ -67,7 +69,14 @@ class App:
         self._link = HsmLink(config.hsm_socket, _load_identity(config), self._domain, self._after_answers)
         self._credentials = Credentials(self._directory, self._link, self._gate)
         service = Service(config.account, config.region, self._directory, self._link, self._gate, self._clock)
-        self._dispatcher = Dispatcher(service, self._credentials, self._trail, self._ids, lambda: self._link.is_open)
+        self._dispatcher = Dispatcher(
+            service,
+            self._credentials,
+            self._trail,
+            self._ids,
+            lambda: self._link.is_open,
+            strict_audit=config.strict_audit,
+        )
         self._edge = Edge(self._dispatcher.submit, Clocks(self._clock))
         self._audit_heads = AuditHeads(self._heads, self._log, self._link, self._gate, self._domain.domain_id)
         commands = AdminCommands(service, self._credentials, self._store, self._trail, self._ids)
@@ -85,6 +94,7 @@ class App:
         self._store.unlock(await run(self._store_key()))  # 2
         await run(self._require_somebody())  # 3
         config = self._config
+        self._edge.sweep(asyncio.get_running_loop().time())
         self._server = await asyncio.get_running_loop().create_server(  # 4
             lambda: HttpConnection(self._edge), config.listen, config.port, ssl=_tls(config), backlog=1024
         )
@@ -168,8 +178,7 @@ class App:
         await self._admin.stop()
         for task in self._tasks:
             task.cancel()
-        for connection in list(self._edge.connections):
-            connection.close_if_idle()
+        await self._edge.finish(_FINISH_S_MAX)
         with suppress(Exception):
             await asyncio.wait_for(self._sign_head(), 2.0)
         self._link.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -44,7 +44,6 @@ _TARGET_PREFIX: Final = b"TrentService."
 _KMS: Final = frozenset({"kms"})
 _STS: Final = frozenset({"sts"})
 _CONFLICTS_MAX: Final = 5
-_EMPTY: Final = b"{}"
 _REFUSED_REGION: Final = "Credential should be scoped to a valid region. "
 
 
@@ -56,14 +55,35 @@ class _UnknownAccessKeyError(Exception):
         self.access_key_id = access_key_id
 
 
-Finish = Callable[[HttpConnection, Call, Any, Fault | None], None]
+class _Completed(msgspec.Struct, gc=False):
+    """An answer that waits for its record to be written."""
+
+    record: bytes
+    connection: HttpConnection
+    request_id: str
+    status: int
+    content_type: bytes
+    body: bytes
+
+
+# What X-Amz-Target may say: every operation of the model, with its row where it exists.
+_ROUTES: Final[dict[bytes, tuple[str, Operation | None]]] = {
+    _TARGET_PREFIX + name.encode(): (name, TABLE.get(name)) for name in OPERATIONS
+}
 
 
 class Dispatcher:
     """Holds the batches of one worker."""
 
     def __init__(
-        self, service: Service, credentials: Credentials, trail: Trail, ids: EventIds, is_ready: Callable[[], bool]
+        self,
+        service: Service,
+        credentials: Credentials,
+        trail: Trail,
+        ids: EventIds,
+        is_ready: Callable[[], bool],
+        *,
+        strict_audit: bool,
     ) -> None:
         self._service = service
         self._directory: Final[Directory] = service.directory
@@ -73,9 +93,10 @@ class Dispatcher:
         self._trail = trail
         self._ids = ids
         self._is_ready = is_ready
+        self._strict_audit = strict_audit
         self._verifier = Verifier()
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
-        self._completed: list[tuple[bytes, Callable[[], None], Callable[[Fault], None]]] = []
+        self._completed: list[_Completed] = []
         self._settle_is_due = False
         self._in_batch = False
 
@@ -107,17 +128,31 @@ class Dispatcher:
         completed, self._completed = self._completed, []
         if not completed:
             return
+        records = [done.record for done in completed]
         try:
-            self._trail.log.append([record for record, _, _ in completed])
+            if self._strict_audit:
+                synced = asyncio.wrap_future(self._trail.log.append_durable(records))
+                synced.add_done_callback(partial(self._answer_synced, completed))
+                return
+            self._trail.log.append(records)
         except AuditUnavailableError:
-            for _, _, refuse in completed:
-                refuse(KMSInternalException())
-            return
-        for _, answer, _ in completed:
-            answer()
+            self._answer(completed, recorded=False)
+        else:
+            self._answer(completed, recorded=True)
 
-    def _complete(self, record: bytes, answer: Callable[[], None], refuse: Callable[[Fault], None]) -> None:
-        self._completed.append((record, answer, refuse))
+    def _answer_synced(self, completed: list[_Completed], synced: asyncio.Future[None]) -> None:
+        self._answer(completed, recorded=not synced.cancelled() and synced.exception() is None)
+
+    def _answer(self, completed: list[_Completed], *, recorded: bool) -> None:
+        """Answer what is recorded; what could not be recorded did not happen for its caller."""
+        for done in completed:
+            status, body = done.status, done.body
+            if not recorded:
+                status, body = 500, _error_body(done.content_type, "KMSInternalException", "", done.request_id)
+            done.connection.answer(status, done.content_type, done.request_id, body)
+
+    def _complete(self, done: _Completed) -> None:
+        self._completed.append(done)
         if not self._in_batch and not self._settle_is_due:
             self._settle_is_due = True
             asyncio.get_running_loop().call_soon(self.settle)
@@ -147,7 +182,7 @@ class Dispatcher:
         entry = self._directory.known_principal(access_key_id)
         if entry is None:
             raise _UnknownAccessKeyError(access_key_id)
-        return entry.secret.expose().decode()
+        return entry.secret_text
 
     def _loaded(
         self,
@@ -165,7 +200,7 @@ class Dispatcher:
             return
         try:
             verified = self._verifier.verify(
-                request, self._clock(), lambda _: entry.secret.expose().decode() if entry else None, services
+                request, self._clock(), lambda _: entry.secret_text if entry else None, services
             )
         except Refused as refused:
             self._refuse(connection, services, refused.code, refused.message)
@@ -178,10 +213,9 @@ class Dispatcher:
     def _refuse(self, connection: HttpConnection, services: frozenset[str], code: str, message: str) -> None:
         """Answer somebody who is nobody: counted, not recorded one by one."""
         self._trail.log.count_noise(code)
-        if services is _STS:
-            _answer_sts_error(connection, code, message, self._ids())
-        else:
-            _answer_error(connection, code, message, self._ids())
+        request_id = self._ids()
+        status, content_type = _error_status(code, services)
+        connection.answer(status, content_type, request_id, _error_body(content_type, code, message, request_id))
 
     # ── 2. which operation, 3. the typed request ────────────────────────────────────────────────────────────────
 
@@ -201,13 +235,12 @@ class Dispatcher:
         if target is None:
             self._sts(connection, request, entry, origin)
             return
-        name = target.removeprefix(_TARGET_PREFIX).decode("ascii", "replace")
-        known = target.startswith(_TARGET_PREFIX) and name in OPERATIONS and request.target == b"/"
-        row = TABLE.get(name) if known else None
-        call = Call(self._ids(), name if known else "UnknownOperation", entry, origin)
+        route = _ROUTES.get(target) if request.target == b"/" and request.method == "POST" else None
+        name, row = route or ("UnknownOperation", None)
+        call = Call(self._ids(), name, entry, origin)
         if row is None:
-            fault = UnsupportedOperationException(f"{name} is not supported yet.") if known else None
-            self._finish(connection, call, None, fault or UnknownOperationException())
+            unsupported = UnsupportedOperationException(f"{name} is not supported yet.")
+            self._finish(connection, call, None, unsupported if route else UnknownOperationException())
             return
         try:
             typed = decode_request(name, request.body)
@@ -246,13 +279,12 @@ class Dispatcher:
     def _finish(self, connection: HttpConnection, call: Call, response: Shape | None, fault: Fault | None) -> None:
         row = TABLE.get(call.operation)
         record = self._trail.outcome(call, fault, read_only=row is None or not row.mutates)
-        request_id = call.request_id
         if fault is None:
-            body = _EMPTY if response is None else encode_response(response)
-            answer = partial(connection.answer, 200, JSON_TYPE, request_id, b"" if response is None else body)
+            status, body = 200, b"" if response is None else encode_response(response)
         else:
-            answer = partial(_answer_error, connection, fault.code, fault.message, request_id)
-        self._complete(record, answer, lambda other: _answer_error(connection, other.code, other.message, request_id))
+            status, _ = _error_status(fault.code, _KMS)
+            body = _error_body(JSON_TYPE, fault.code, fault.message, call.request_id)
+        self._complete(_Completed(record, connection, call.request_id, status, JSON_TYPE, body))
 
     def _sts(self, connection: HttpConnection, request: HttpRequest, entry: PrincipalEntry, origin: Origin) -> None:
         request_id = self._ids()
@@ -265,13 +297,12 @@ class Dispatcher:
         call = Call(request_id, "GetCallerIdentity" if known else "UnknownOperation", entry, origin)
         if not known:
             fault = _fault_named("InvalidAction", "Could not find operation in this service.")
-            answer = partial(_answer_sts_error, connection, "InvalidAction", fault.message, request_id)
+            status, body = 400, _error_body(query.CONTENT_TYPE, fault.code, fault.message, request_id)
         else:
             fault = None
-            body = query.format_result("GetCallerIdentity", get_caller_identity.run(call), request_id)
-            answer = partial(connection.answer, 200, query.CONTENT_TYPE, request_id, body)
+            status, body = 200, query.format_result("GetCallerIdentity", get_caller_identity.run(call), request_id)
         record = self._trail.outcome(call, fault, read_only=True)
-        self._complete(record, answer, lambda other: _answer_sts_error(connection, other.code, "", request_id))
+        self._complete(_Completed(record, connection, request_id, status, query.CONTENT_TYPE, body))
 
 
 def _target_and_agent(request: HttpRequest) -> tuple[bytes | None, str]:
@@ -316,12 +347,16 @@ def _fault_named(code: str, message: str) -> Fault:
     return _NamedFault(code, message)
 
 
-def _answer_error(connection: HttpConnection, code: str, message: str, request_id: str) -> None:
-    body = msgspec.json.encode({"__type": code, "message": message} if message else {"__type": code})
-    connection.answer(ERRORS.get(code, 400), JSON_TYPE, request_id, body)
+def _error_status(code: str, services: frozenset[str]) -> tuple[int, bytes]:
+    """Status and content type of an error in the protocol of the service that was addressed."""
+    status = ERRORS.get(code, 400)
+    if services is _STS:
+        return query.SIGV4_ERRORS.get(code, (code, status))[1], query.CONTENT_TYPE
+    return status, JSON_TYPE
 
 
-def _answer_sts_error(connection: HttpConnection, code: str, message: str, request_id: str) -> None:
+def _error_body(content_type: bytes, code: str, message: str, request_id: str) -> bytes:
+    if content_type is JSON_TYPE:
+        return msgspec.json.encode({"__type": code, "message": message} if message else {"__type": code})
     sts_code, status = query.SIGV4_ERRORS.get(code, (code, ERRORS.get(code, 400)))
-    body = query.format_error(sts_code, message, request_id, is_callers_fault=status < 500)
-    connection.answer(status, query.CONTENT_TYPE, request_id, body)
+    return query.format_error(sts_code, message, request_id, is_callers_fault=status < 500)

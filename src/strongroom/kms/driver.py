@@ -50,24 +50,32 @@ class Deferred(Generic[T]):
 def drive(coroutine: Coroutine[Any, Any, T], outcome: Outcome[T]) -> None:
     """Run until the first wait; the rest runs from the callbacks of what is awaited. `outcome` is called once."""
 
-    def step() -> None:
+    _Driven(coroutine, outcome).step()
+
+
+class _Driven(Generic[T]):
+    """A coroutine on its way."""
+
+    __slots__ = ("_coroutine", "_outcome")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], outcome: Outcome[T]) -> None:
+        self._coroutine = coroutine
+        self._outcome = outcome
+
+    def step(self, _: object = None) -> None:
+        """Run until the next wait."""
         try:
-            awaited = coroutine.send(None)
+            awaited = self._coroutine.send(None)
         except StopIteration as stop:
-            outcome(stop.value, None)
+            self._outcome(stop.value, None)
         except BaseException as error:  # noqa: BLE001 -- handed to the outcome, which answers it.
-            outcome(None, error)
+            self._outcome(None, error)
         else:
             if isinstance(awaited, Deferred):
-                awaited.subscribe(step)
+                awaited.subscribe(self.step)
             else:
                 assert asyncio.isfuture(awaited), f"a driven coroutine cannot await {type(awaited).__name__}"
-                awaited.add_done_callback(_resume)
-
-    def _resume(_: asyncio.Future[Any]) -> None:
-        step()
-
-    step()
+                awaited.add_done_callback(self.step)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:

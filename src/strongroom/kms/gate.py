@@ -88,14 +88,16 @@ class Gate:
         """
         for demand in demands:
             match demand:
-                case OnKey(action, key_ref, aliases):
-                    self._admit_key(call, action, await self.find(key_ref, aliases=aliases))
+                case OnKey():
+                    known = self._directory.known_reference(demand.key_ref) if demand.aliases else None
+                    entry = known or await self.find(demand.key_ref, aliases=demand.aliases)
+                    self._admit_key(call, demand.action, entry)
                 case OnCiphertext():
                     await self._admit_ciphertext(call, demand)
                 case OnAlias():
                     await self._admit_alias(call, demand)
-                case OnAccount(action):
-                    self._admit_keyless(call, action, KEYLESS, "*")
+                case OnAccount():
+                    self._admit_keyless(call, demand.action, KEYLESS, "*")
         if mutates:
             self._record_intent(call)
 
@@ -177,6 +179,7 @@ class Gate:
         except MalformedArn as malformed:
             raise NotFoundException(malformed.message) from None
         directory = self._directory
+        generation = directory.generation
         if isinstance(parsed, KeyArn | AliasArn) and parsed.region != directory.region:
             raise NotFoundException(format_wrong_region(parsed.region))
         if isinstance(parsed, AliasName | AliasArn):
@@ -196,4 +199,5 @@ class Gate:
             missing = format_key_missing(format_key_arn(PARTITION, directory.region, account, parsed.key_id))
         if entry is None:
             raise NotFoundException(missing)
+        directory.keep_reference(key_ref, entry, generation)
         return entry

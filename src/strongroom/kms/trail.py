@@ -32,8 +32,7 @@ from strongroom.kms.audit.events import (
 from strongroom.kms.audit.log import AuditLog
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
-from strongroom.kms.iam.principals import Principal
-from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
 from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.shapes import OPERATIONS
 
@@ -41,6 +40,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _NOT_LOGGED: Final = {"GrantTokens", "Tags"}
+# CloudTrail shows the algorithm whether or not the caller named it (KMS developer guide, log entries of Encrypt, Decrypt
+# and ReEncrypt).
+_DEFAULTS: Final = dict.fromkeys(
+    ("EncryptionAlgorithm", "SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"), "SYMMETRIC_DEFAULT"
+)
 _CACHED_MAX: Final = 4096
 _NOTHING: Final = encoded(None)
 
@@ -49,10 +53,10 @@ def _is_loggable(rule: Rule) -> bool:
     return rule.kind != "blob" and not rule.sensitive and all(_is_loggable(member.rule) for member in rule.members)
 
 
-# Per request type: (attribute, name in the record), in the model's order.
-_LOGGED: Final[dict[type[Shape], tuple[tuple[str, str], ...]]] = {
+# Per request type: (attribute, name in the record, what an absent one means), in the model's order.
+_LOGGED: Final[dict[type[Shape], tuple[tuple[str, str, str | None], ...]]] = {
     operation.request: tuple(
-        (member.name, member.label)
+        (member.name, member.label, _DEFAULTS.get(member.name))
         for member in structure_rule(operation.request).members
         if member.name not in _NOT_LOGGED and _is_loggable(member.rule)
     )
@@ -62,7 +66,12 @@ _LOGGED: Final[dict[type[Shape], tuple[tuple[str, str], ...]]] = {
 
 def logged_parameters(request: Shape) -> dict[str, Any]:
     """What of a request stands in its audit record."""
-    return {label: value for name, label in _LOGGED[type(request)] if (value := getattr(request, name)) is not None}
+    parameters = {}
+    for name, label, default in _LOGGED[type(request)]:
+        value = getattr(request, name)
+        if value is not None or default is not None:
+            parameters[label] = default if value is None else value
+    return parameters
 
 
 class Trail:
@@ -76,7 +85,7 @@ class Trail:
         self._ids = ids
         self._times = EventTimes()
         self._templates: dict[tuple[str, bool], CallTemplate] = {}
-        self._identities: dict[Principal, msgspec.Raw] = {}
+        self._identities: dict[PrincipalEntry, msgspec.Raw] = {}
         self._origins: dict[tuple[str, str], Origin] = {}
         self._touched: dict[KeyEntry, dict[str | None, bytes]] = {}
 
@@ -103,7 +112,7 @@ class Trail:
             self._templates[call.operation, read_only] = template
         parameters = _NOTHING if call.parameters is None else encoded(call.parameters)
         return template.format(
-            self._identity(call.principal),
+            self._identity(call.principal_entry),
             self._times.format(self._clock()),
             self._origin(call),
             parameters,
@@ -112,9 +121,10 @@ class Trail:
             self._touched_part(call),
         )
 
-    def _identity(self, principal: Principal) -> msgspec.Raw:
-        part = self._identities.get(principal)
+    def _identity(self, entry: PrincipalEntry) -> msgspec.Raw:
+        part = self._identities.get(entry)
         if part is None:
+            principal = entry.principal
             identity = UserIdentity(
                 type=principal.kind.value,
                 principalId=principal.principal_id,
@@ -123,7 +133,7 @@ class Trail:
                 accessKeyId=principal.access_key_id or None,
                 userName=principal.user_name or None,
             )
-            part = _keep(self._identities, principal, encoded(identity))
+            part = _keep(self._identities, entry, encoded(identity))
         return part
 
     def _origin(self, call: Call) -> Origin:
@@ -158,7 +168,7 @@ class Trail:
     ) -> Event:
         return Event(
             eventVersion=EVENT_VERSION,
-            userIdentity=self._identity(call.principal),
+            userIdentity=self._identity(call.principal_entry),
             eventTime=self._times.format(self._clock()),
             eventSource=EVENT_SOURCE,
             eventName=call.operation,

@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument("--account", default="", help="12-digit account id (default 000000000000)")
         up.add_argument("--region", default="us-east-1", help="region name in ARNs and signatures (default us-east-1)")
         up.add_argument("--dev", action="store_true", help="development: credentials test/test, loopback only")
+        up.add_argument(
+            "--strict-audit", action="store_true", help="answer only when the audit record is on stable storage"
+        )
         up.add_argument("--workers", type=int, default=1, help="service workers (one, for now)")
         up.add_argument("--hsms", type=int, default=1, help="HSM processes (one, for now)")
     back = commands.add_parser(
@@ -75,6 +78,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         development=arguments.dev,
         actors=actors,
         tls_certificate=arguments.tls_cert and str(Path(arguments.tls_cert).absolute()),
+        strict_audit=arguments.strict_audit,
         tls_key=arguments.tls_key and str(Path(arguments.tls_key).absolute()),
     )
 

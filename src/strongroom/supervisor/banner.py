@@ -8,12 +8,11 @@ from strongroom.supervisor.home import Home, HomeSettings
 from strongroom.supervisor.users import Users
 
 
-def print_banner(home: Home, settings: HomeSettings, listen: str, port: int, users: Users, files: list[Path]) -> None:
-    host = f"[{listen}]" if ":" in listen else listen
+def print_banner(home: Home, settings: HomeSettings, url: str, users: Users, files: list[Path]) -> None:
     lines = ["", "Strongroom serves. Point a client at it:", ""]
     lines += [
-        f"  export AWS_ENDPOINT_URL_KMS=http://{host}:{port}",
-        f"  export AWS_ENDPOINT_URL_STS=http://{host}:{port}",
+        f"  export AWS_ENDPOINT_URL_KMS={url}",
+        f"  export AWS_ENDPOINT_URL_STS={url}",
     ]
     lines += [f"  export AWS_REGION={settings.region} AWS_DEFAULT_REGION={settings.region}"]
     if settings.development:

@@ -29,6 +29,7 @@ from strongroom.supervisor.home import Home, HomeError, write_durably
 ANSWER_S_MAX: Final = 20.0
 _SEAL_SECRET_BYTES: Final = 32
 SERVICE_HOST: Final = "service-1"
+_ADVICE: Final = "put hsm/ and seal/ back, or run `strongroom restore` with the recovery bundle"
 
 
 class ControlChannel:
@@ -45,22 +46,45 @@ class ControlChannel:
         Raises:
             HomeError: it refused, hung up, or is silent.
         """
-        self._socket.sendall(format_frame(FrameType.CONTROL, control.encode(command)))
-        while True:
-            try:
-                data = self._socket.recv(1 << 16)
-            except TimeoutError:
-                raise HomeError("the HSM does not answer") from None
-            if not data:
-                raise HomeError("the HSM ended during its start")
+        try:
+            self._socket.sendall(format_frame(FrameType.CONTROL, control.encode(command)))
+            answer = self._answer()
+        except TimeoutError:
+            raise HomeError("the HSM does not answer") from None
+        except ConnectionError:
+            raise HomeError(
+                f"the HSM ended during its start, its own words are above; if its state is bad: {_ADVICE}"
+            ) from None
+        if isinstance(answer, control.ControlRefused):
+            raise HomeError(f"the HSM refused {type(command).__name__}: {Status(answer.status).name}")
+        return answer
+
+    def _answer(self) -> control.ControlAnswer:
+        while data := self._socket.recv(1 << 16):
             for _, body in self._reader.feed(data):
                 answer: control.ControlAnswer = control.decode_answer(body)
-                if isinstance(answer, control.ControlRefused):
-                    raise HomeError(f"the HSM refused {type(command).__name__}: {Status(answer.status).name}")
                 return answer
+        raise ConnectionResetError
 
     def close(self) -> None:
         self._socket.close()
+
+
+def require_nothing_lost(home: Home, hsm_id: str) -> None:
+    """Before anything is made anew: a new seal would not open the old state, a new domain not the old keys.
+
+    Raises:
+        HomeError: the seal's secret or both copies of the sealed state are gone, and something depends on them.
+    """
+    has_state = any(path.exists() for path in home.sealed_states(hsm_id))
+    if not home.seal_secret.exists() and (has_state or home.store.exists()):
+        raise HomeError(f"{home.seal_secret} is gone, and nothing else opens the HSM's sealed state: {_ADVICE}")
+    if not has_state and home.store.exists():
+        raise HomeError(_lost_state(home))
+
+
+def _lost_state(home: Home) -> str:
+    return f"the HSM's sealed state is gone, but {home.store} holds keys: {_ADVICE}"
 
 
 def make_seal_secret(home: Home, owner: int) -> None:
@@ -90,10 +114,7 @@ def bring_up(channel: ControlChannel, home: Home, hsm_id: str, region: str, kms_
     if report.state == "OPERATIONAL":
         return []
     if home.store.exists():
-        raise HomeError(
-            f"the HSM's sealed state is gone, but {home.store} holds keys: "
-            "put hsm/ and seal/ back, or run `strongroom restore` with the recovery bundle"
-        )
+        raise HomeError(_lost_state(home))
     created = channel.ask(
         control.CreateDomain("strongroom", region, SERVICE_HOST, service_host_public(home, kms_owner), 1, 1)
     )

@@ -16,6 +16,8 @@ from strongroom.supervisor.supervise import HSM_ID, Options, Supervisor
 def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
     """Bring the home's HSM back; prints where the new bundle lies.
 
+    1. read what people brought, 2. take the home, 3. set the old sealed state aside, 4. recover, 5. or put all of it back.
+
     Raises:
         HomeError: there is nothing to restore, or bundle and shares do not open it; the home is as it was.
     """
@@ -24,30 +26,42 @@ def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
     tokens = home.domain_tokens()
     if settings is None or not tokens:
         raise HomeError(f"{home.root} has no strongroom.toml and domain/ from a backup: put them there first")
+    recovery_bundle, held = bundle.read_bytes(), [path.read_bytes() for path in shares]  # 1
+    had_seal = home.seal_secret.exists()
     supervisor = Supervisor(
         Options(home.root, "127.0.0.1", 0, settings.account, settings.region, settings.development, ("hsm",))
     )
-    set_aside = [
+    supervisor.prepare(restoring=True)  # 2
+    set_aside = [  # 3
         path.rename(path.with_name(path.name + ".before-restore"))
         for path in home.sealed_states(HSM_ID)
         if path.exists()
     ]
+    before = _made_by_recovery(home)
     try:
-        supervisor.prepare()
         process, control = children.start_hsm(str(home.hsm_config(HSM_ID)), supervisor.users.hsm)
         channel = ControlChannel(control)
         try:
-            held = [path.read_bytes() for path in shares]
-            files = recover(
-                channel, home, HSM_ID, bundle.read_bytes(), held, tokens[-1].read_bytes(), supervisor.users.kms
+            files = recover(  # 4
+                channel, home, HSM_ID, recovery_bundle, held, tokens[-1].read_bytes(), supervisor.users.kms
             )
         finally:
             channel.close()
             children.stop(process)
-    except BaseException:
+    except BaseException:  # 5
+        # What was not acknowledged has wrapped nothing; a token that only a lost state opens would shut the old one out.
+        for path in _made_by_recovery(home) - before:
+            path.unlink()
         for path in set_aside:
             path.rename(path.with_name(path.name.removesuffix(".before-restore")))
+        if not had_seal:
+            home.seal_secret.unlink()
         raise
     print("The HSM has its domain again. The old bundle is used up; take these files away instead:")
     for path in files:
         print(f"  {path}")
+
+
+def _made_by_recovery(home: Home) -> set[Path]:
+    states = (path for path in home.sealed_states(HSM_ID) if path.exists())
+    return {*states, *home.domain_tokens(), *home.recovery.glob("recovery-*")}

@@ -23,7 +23,7 @@ import strongroom
 from strongroom.supervisor import children
 from strongroom.supervisor.banner import print_banner
 from strongroom.supervisor.home import Home, HomeError, HomeSettings, format_toml, make_directory, write_durably
-from strongroom.supervisor.hsm_control import ControlChannel, bring_up, make_seal_secret
+from strongroom.supervisor.hsm_control import ControlChannel, bring_up, make_seal_secret, require_nothing_lost
 from strongroom.supervisor.users import Users, plan_users
 
 HSM_ID: Final = "hsm-1"
@@ -45,6 +45,13 @@ class Options(msgspec.Struct, frozen=True):
     actors: tuple[str, ...]
     tls_certificate: str = ""
     tls_key: str = ""
+    strict_audit: bool = False
+
+    @property
+    def url(self) -> str:
+        """What clients connect to."""
+        host = f"[{self.listen}]" if ":" in self.listen else self.listen
+        return f"{'https' if self.tls_certificate else 'http'}://{host}:{self.port}"
 
 
 class Supervisor:
@@ -68,11 +75,11 @@ class Supervisor:
 
     # ── preparation ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def prepare(self) -> None:
+    def prepare(self, *, restoring: bool = False) -> None:
         """Directories, secrets and configuration files; nothing of an existing home is lost.
 
         Raises:
-            HomeError: the home is in use, or was made for something else.
+            HomeError: the home is in use, was made for something else, or has lost its seal or sealed state.
         """
         options, home = self._options, self.home
         home.require_short_paths()
@@ -83,6 +90,8 @@ class Supervisor:
         self._settings = settings = home.require_settings(
             account=options.account, region=options.region, development=options.development
         )
+        if "hsm" in options.actors and not restoring:
+            require_nothing_lost(home, HSM_ID)
         own = os.getuid()
         make_directory(home.seal, 0o700, users.hsm)
         make_directory(home.hsm, 0o755, own)
@@ -138,6 +147,7 @@ class Supervisor:
             "tls_certificate": options.tls_certificate,
             "tls_key": options.tls_key,
             "worker": WORKER,
+            "strict_audit": options.strict_audit,
         }
         if not users.are_separate:
             trees = [*_SYSTEM_TREES, sys.prefix, sys.base_prefix, *strongroom.__path__, *sys.path]
@@ -180,7 +190,7 @@ class Supervisor:
             files = self._start_hsm()
         if "kms" in self._options.actors:
             self._start_kms()
-        print_banner(self.home, self._settings, self._options.listen, self._options.port, self.users, files)
+        print_banner(self.home, self._settings, self._options.url, self.users, files)
 
     def _start_hsm(self) -> list[Path]:
         self._back_off["hsm"].started()
@@ -237,6 +247,9 @@ class Supervisor:
             start()
         except (HomeError, OSError) as error:
             print(f"strongroom: {actor}: {error}", file=sys.stderr, flush=True)
+            half_started = self._hsm if actor == "hsm" else self._kms
+            if half_started is not None:  # Never two of a kind: the next try must find the place empty.
+                children.stop(half_started)
             return self._deaths() or [(time.monotonic() + self._back_off[actor].delay_s(), actor)]
         return []
 

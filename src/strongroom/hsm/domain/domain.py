@@ -24,6 +24,7 @@ from strongroom.hsm.arena import Region
 from strongroom.hsm.domain.identity import Identity
 from strongroom.hsm.domain.recovery import make_bundle, open_bundle
 from strongroom.hsm.domain.seal import SALT_BYTES, seal_identity, unseal_identity
+from strongroom.hsm.domain.shares import SHARES_MAX
 from strongroom.hsm.domain.token import export_domain_token, open_domain_token
 from strongroom.hsm.entropy import Entropy
 from strongroom.hsm.vault.ring import DOMAIN_KEY_BYTES, DOMAIN_KEY_ID_BYTES, Ring
@@ -66,7 +67,13 @@ class DomainMaker:
         self._entropy = entropy
 
     def create(self, command: CreateDomain, now_s: int) -> tuple[Domain, DomainCreated]:
-        """A new domain with one domain key, this HSM, one offline member and one service host."""
+        """A new domain with one domain key, this HSM, one offline member and one service host.
+
+        Raises:
+            RefusedError: MALFORMED for shares that cannot be; AUTHENTICATION_FAILED for a host key that is no point.
+        """
+        if not 1 <= command.shares_needed <= command.shares_total <= SHARES_MAX:
+            raise RefusedError(Status.MALFORMED)
         domain_key = self._lasting.take(DOMAIN_KEY_BYTES)
         domain_key[:] = self._entropy.draw(DOMAIN_KEY_BYTES)
         domain_key_id = self._entropy.draw(DOMAIN_KEY_ID_BYTES)
@@ -96,9 +103,10 @@ class DomainMaker:
 
         The used offline identity leaves the state with this change, and so do all lost members.
         """
-        offline, domain_id, shares = open_bundle(command.recovery_bundle, command.shares, self._lasting)
-        old, ring = open_domain_token(command.domain_token, offline, self._lasting)
-        if old.domain_id != domain_id:
+        bundle = open_bundle(command.recovery_bundle, command.shares, self._lasting)
+        offline = bundle.offline
+        old, ring = open_domain_token(command.domain_token, offline, self._lasting, bundle.signers)
+        if old.domain_id != bundle.domain_id:
             raise RefusedError(Status.UNKNOWN_DOMAIN)
         parse_public(command.service_host_public)
         version = old.version + 1
@@ -119,7 +127,7 @@ class DomainMaker:
             old.rules,
             old.domain_keys,
         )
-        made = self._finish(Domain(state, ring, identity), offline, successor, shares)
+        made = self._finish(Domain(state, ring, identity), offline, successor, bundle.shares)
         offline.wipe()
         return made
 
@@ -130,7 +138,7 @@ class DomainMaker:
             RefusedError: AUTHENTICATION_FAILED.
         """
         identity, domain_token = unseal_identity(self._seal_secret, sealed_state, self._lasting)
-        state, ring = open_domain_token(domain_token, identity, self._lasting)
+        state, ring = open_domain_token(domain_token, identity, self._lasting, None)
         return Domain(state, ring, identity)
 
     def _finish(
@@ -140,7 +148,11 @@ class DomainMaker:
         state = domain.state
         domain_token = export_domain_token(state, domain.ring, signer, self._entropy)
         sealed = seal_identity(self._seal_secret, domain.identity, domain_token, self._entropy.draw(SALT_BYTES))
-        bundle, parts = make_bundle(offline, state.domain_id, total, needed, self._entropy)
+        # Who signed this token, and who may sign the ones that follow it.
+        signers = [
+            member for member in (signer.member, *state.members) if not member.offline or member == signer.member
+        ]
+        bundle, parts = make_bundle(offline, state.domain_id, signers, total, needed, self._entropy)
         offline.wipe()
         # What is handed out must open: a state that cannot be reopened is noticed here and not after a power cut.
         mark = self._lasting.used

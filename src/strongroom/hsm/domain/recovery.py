@@ -1,7 +1,8 @@
 """The recovery bundle: an offline member of the domain, shut under a secret that people hold as shares.
 
-Bundle, a MessagePack array: format, bundle id (16 bytes), domain id, shares needed, shares total, member, and the member's
-two private keys sealed with AES-256-GCM (IV zero: the bundle key seals once) under a random bundle key; all fields before
+Bundle, a MessagePack array: format, bundle id (16 bytes), domain id, shares needed, shares total, member, the signers whose
+domain tokens it trusts (else whoever keeps the token could slip in a ring of his own), and the member's two private keys
+sealed with AES-256-GCM (IV zero: the bundle key seals once) under a random bundle key; all fields before
 are additional authenticated data. The bundle key is what the shares give.
 
 Share, a MessagePack array: format, bundle id, shares needed, number (1 to 255), value. One needed of one is the smallest
@@ -39,7 +40,17 @@ class _Bundle(msgspec.Struct, array_like=True, frozen=True):
     needed: int
     total: int
     member: Member
+    signers: list[Member]
     sealed_keys: bytes
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What an opened bundle gives."""
+
+    offline: Identity
+    domain_id: bytes
+    signers: list[Member]
+    shares: tuple[int, int]
 
 
 class _Share(msgspec.Struct, array_like=True, frozen=True):
@@ -66,12 +77,12 @@ def _associated(bundle: _Bundle) -> bytes:
 
 
 def make_bundle(
-    offline: Identity, domain_id: bytes, total: int, needed: int, entropy: Entropy
+    offline: Identity, domain_id: bytes, signers: list[Member], total: int, needed: int, entropy: Entropy
 ) -> tuple[bytes, list[bytes]]:
     """The bundle and its shares, for the supervisor to hand to people. The shares are the only way back in."""
     bundle_id = entropy.draw(_BUNDLE_ID_BYTES)
     bundle_key = entropy.draw(_KEY_BYTES)
-    bundle = _Bundle(_BUNDLE_FORMAT, bundle_id, domain_id, needed, total, offline.member, b"")
+    bundle = _Bundle(_BUNDLE_FORMAT, bundle_id, domain_id, needed, total, offline.member, signers, b"")
     sealed = AESGCM(bundle_key).encrypt(_IV, _encode(_Keys(*offline.private_parts())), _associated(bundle))
     random = entropy.draw((needed - 1) * _KEY_BYTES) if needed > 1 else b""
     values = split_secret(bundle_key, total, needed, random)
@@ -81,8 +92,8 @@ def make_bundle(
     return _encode(msgspec.structs.replace(bundle, sealed_keys=sealed)), shares
 
 
-def open_bundle(data: bytes, shares: list[bytes], region: Region) -> tuple[Identity, bytes, tuple[int, int]]:
-    """The offline member, in the arena region given, the id of its domain, and (shares total, shares needed).
+def open_bundle(data: bytes, shares: list[bytes], region: Region) -> Recovered:
+    """The offline member, in the arena region given, its domain and signers, and (shares total, shares needed).
 
     Raises:
         RefusedError: AUTHENTICATION_FAILED for too few, foreign or wrong shares, or an altered bundle.
@@ -97,4 +108,4 @@ def open_bundle(data: bytes, shares: list[bytes], region: Region) -> tuple[Ident
     except (msgspec.MsgspecError, ValueError, IndexError, InvalidTag):
         raise RefusedError(Status.AUTHENTICATION_FAILED) from None
     identity = Identity.load(bundle.member, keys.signing, keys.agreement, region)
-    return identity, bundle.domain_id, (bundle.total, bundle.needed)
+    return Recovered(identity, bundle.domain_id, bundle.signers, (bundle.total, bundle.needed))

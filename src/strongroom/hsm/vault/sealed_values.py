@@ -65,7 +65,10 @@ def open_column(ring: Ring, region: Region, metadata: ColumnMetadata, sealed: by
     Raises:
         RefusedError: TOKEN_INVALID, UNKNOWN_DOMAIN_KEY; TOKEN_MISMATCH for another column, row or domain.
     """
+    mark = region.used
     encoded, value = open_token(ring, TokenType.COLUMN, sealed, region)
+    opened = bytes(value)
+    region.rewind(mark)  # A frame may bring 64 of the longest, which do not fit at once.
     if encoded != _encode(metadata):
         raise RefusedError(Status.TOKEN_MISMATCH)
-    return bytes(value)
+    return opened

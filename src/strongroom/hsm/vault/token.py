@@ -22,6 +22,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from strongroom.boundary.messages import DATA_BYTES_MAX
 from strongroom.boundary.statuses import RefusedError, Status
 from strongroom.hsm.arena import Region
 from strongroom.hsm.vault.ring import Ring
@@ -30,6 +31,8 @@ _MAGIC: Final = b"SRTK\x01"
 _METADATA_AT: Final = 36
 IV_BYTES: Final = 12
 _TAG_BYTES: Final = 16
+# The longest secret that anything seals (a column's value); more would use up the scratch region.
+_SECRET_BYTES_MAX: Final = DATA_BYTES_MAX
 
 
 class TokenType(IntEnum):
@@ -58,12 +61,14 @@ def open_token(ring: Ring, kind: TokenType, token: bytes, region: Region) -> tup
     """
     sealed_at = _METADATA_AT + int.from_bytes(token[34:36], "big")
     length = len(token) - sealed_at - _TAG_BYTES
-    if length < 1 or not token.startswith(_MAGIC) or token[5] != kind:
+    if not 1 <= length <= _SECRET_BYTES_MAX or not token.startswith(_MAGIC) or token[5] != kind:
         raise RefusedError(Status.TOKEN_INVALID)
     key = ring.key(domain_key_id_of(token))
+    mark = region.used
     secret = region.take(length)
     try:
         AESGCM(key).decrypt_into(token[22:34], token[sealed_at:], token[:sealed_at], secret)
     except InvalidTag:
+        region.rewind(mark)  # Else a few wrong tokens would use up the room of the right ones in their frame.
         raise RefusedError(Status.TOKEN_INVALID) from None
     return token[_METADATA_AT:sealed_at], secret

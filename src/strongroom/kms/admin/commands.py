@@ -77,8 +77,8 @@ class AdminCommands:
             raise AdminError("a user name has 1 to 64 letters, digits and _+=,.@-")
         if await self._find_user(user) is not None:
             raise AdminError(f"the user {user} exists already")
-        permit = self._service.gate.operator(call)
         policies = {"inline": _checked(policy)} if policy else {}
+        permit = self._service.gate.operator(call)
         record = UserRecord(
             account=self._service.account,
             name=user,
@@ -92,10 +92,10 @@ class AdminCommands:
 
     async def put_user_policy(self, call: Call, user: str, policy: str) -> dict[str, str]:
         record = await self._require_user(user)
-        permit = self._service.gate.operator(call)
         changed = msgspec.structs.replace(
             record, version=record.version + 1, identity_policies={"inline": _checked(policy)}
         )
+        permit = self._service.gate.operator(call)
         await self._commit(permit, Put(changed, replaces=record.version))
         return {"user": user}
 
@@ -116,12 +116,12 @@ class AdminCommands:
         await self._require_user(user)
         if len(await self._store.list_access_keys(self._service.account, user)) >= _ACCESS_KEYS_MAX:
             raise AdminError(f"the user {user} has {_ACCESS_KEYS_MAX} access keys already")
-        self._service.gate.operator(call).redeem(KEYLESS)
+        permit = self._service.gate.operator(call)
         access_key_id, secret = new_access_key_id(), new_secret()
-        permit = self._service.gate.chore("SealAccessKey")
+        sealing = self._service.gate.chore("SealAccessKey")
         now_s = self._service.clock()
-        record = await self._credentials.seal_access_key(permit, access_key_id, secret, user, now_s)
-        await self._store.commit([Put(record, replaces=None)])
+        record = await self._credentials.seal_access_key(sealing, access_key_id, secret, user, now_s)
+        await self._commit(permit, Put(record, replaces=None))
         return {"user": user, "access_key_id": access_key_id, "secret_access_key": secret.expose().decode()}
 
     async def list_access_keys(self, call: Call, user: str) -> list[dict[str, str]]:
@@ -161,6 +161,7 @@ class AdminCommands:
                 "domain_keys": [key.hex() for key in report.domain_key_ids],
                 "members": report.member_ids,
                 "measures": report.measures,
+                "frames": report.frames,
                 "commands": report.commands,
             },
             "audit": {"writer": head.writer, "records": head.seq, "takes records": not self._trail.log.on_reserve},

@@ -35,6 +35,9 @@ def main() -> None:
     verify.add_argument("--directory", help="the trail's directory (default: service/audit in the home)")
     arguments = parser.parse_args()
     home = Path(arguments.home).expanduser()
+    if not (home / "domain").is_dir():
+        print(f"strongroom: {home} is no home of Strongroom: name one with --home", file=sys.stderr)
+        raise SystemExit(2)
     try:
         members, domains = _members(sorted((home / "domain").glob("token-*")))
         report = verify_directory(

@@ -77,14 +77,15 @@ class KeyEntry:
 class PrincipalEntry:
     """An active access key's owner; compared by identity, so that a changed one is another one."""
 
-    __slots__ = ("identity_policies", "principal", "secret")
+    __slots__ = ("identity_policies", "principal", "secret_text")
 
     def __init__(
         self, principal: Principal, identity_policies: tuple[PolicyDocument, ...], secret: AccessKeySecret
     ) -> None:
         self.principal: Final = principal
         self.identity_policies: Final = identity_policies
-        self.secret: Final = secret
+        # As the signature check wants it; the same object at every request, so that it need not be compared in full.
+        self.secret_text: Final = secret.expose().decode()
 
 
 class _Cache(Generic[K, V]):
@@ -124,6 +125,8 @@ class Directory:
         self._keys: _Cache[str, KeyEntry] = _Cache()
         self._owners: _Cache[bytes, str] = _Cache()
         self._aliases: _Cache[str, str] = _Cache()
+        # References as callers spell them, found valid: nothing of them is parsed twice while no record changes.
+        self._references: _Cache[str, KeyEntry] = _Cache()
         self._principals: _Cache[str, PrincipalEntry] = _Cache()
         # Grows with every change seen: a read that was under way when it grew is not kept.
         self._generation = 0
@@ -138,6 +141,7 @@ class Directory:
                 self._forget_all()
             elif changes:
                 self._generation += 1
+                self._references.clear()
                 for change in changes:
                     self._forget(change)
             then()
@@ -146,7 +150,7 @@ class Directory:
 
     def _forget_all(self) -> None:
         self._generation += 1
-        for cache in (self._keys, self._owners, self._aliases, self._principals):
+        for cache in (self._keys, self._owners, self._aliases, self._references, self._principals):
             cache.clear()
 
     def _forget(self, change: Changed) -> None:
@@ -168,6 +172,14 @@ class Directory:
             self._principals.forget(str(identity[0]))
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def known_reference(self, key_ref: str) -> KeyEntry | None:
+        """What `keep_reference` kept, if nothing changed since."""
+        return self._references.get(key_ref)
+
+    def keep_reference(self, key_ref: str, entry: KeyEntry, generation: int) -> None:
+        if generation == self._generation:
+            self._references.put(key_ref, entry)
 
     async def key(self, key_id: str) -> KeyEntry | None:
         entry = self._keys.get(key_id)
@@ -214,7 +226,7 @@ class Directory:
 
     @property
     def generation(self) -> int:
-        """To be read before the reads of a principal, and given to `keep_principal` after them."""
+        """To be read before reading records, and given to `keep_…` after it."""
         return self._generation
 
     def keep_principal(self, access_key_id: str, entry: PrincipalEntry, generation: int) -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from strongroom.kms.faults import InvalidAliasNameException, NotAuthorizedException, ValidationException
-from strongroom.protocol.arn import is_alias_name
+from strongroom.kms.faults import NotAuthorizedException, ValidationException
+
+_NO_PREFIX = (
+    'Alias must start with the prefix "alias/". Please see '
+    "https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html"
+)
 
 
 def require_alias_name(name: str) -> None:
     """Raise AWS's refusal of a name that is none, or that only AWS services may have."""
     if not name.startswith("alias/"):
-        raise ValidationException("Invalid identifier")
+        raise ValidationException(_NO_PREFIX)
     if name.startswith("alias/aws/"):
         raise NotAuthorizedException
-    if not is_alias_name(name):
-        raise InvalidAliasNameException(f"{name} contains invalid characters for an alias")
+    if ":" in name:
+        raise ValidationException(f"{name} contains invalid characters for an alias")
+
+
+def require_key_target(key_ref: str) -> None:
+    """Raise AWS's refusal of an alias that would point at an alias."""
+    if key_ref.startswith("alias/") or (key_ref.startswith("arn:") and ":alias/" in key_ref):
+        raise ValidationException("Aliases must refer to keys. Not aliases")

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strongroom.kms.calls import Call
-from strongroom.kms.faults import AlreadyExistsException
+from strongroom.kms.faults import AlreadyExistsException, InvalidAliasNameException
 from strongroom.kms.gate import Demand, OnAlias, OnKey
 from strongroom.kms.keys.directory import PARTITION
 from strongroom.kms.keys.lifecycle import Use, require_state
-from strongroom.kms.operations.aliases import require_alias_name
+from strongroom.kms.operations.aliases import require_alias_name, require_key_target
 from strongroom.kms.repositories import AliasRecord, Put
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import CreateAliasRequest
-from strongroom.protocol.arn import format_alias_arn
+from strongroom.protocol.arn import format_alias_arn, is_alias_name
 
 
 def demands(request: CreateAliasRequest) -> Sequence[Demand]:
     require_alias_name(request.AliasName)
+    require_key_target(request.TargetKeyId)
+    if not is_alias_name(request.AliasName):
+        # A prefix and no name; an alias that is called so is simply not found by the other operations.
+        raise InvalidAliasNameException
     return (
         OnAlias("kms:CreateAlias", request.AliasName),
         OnKey("kms:CreateAlias", request.TargetKeyId, aliases=False),

@@ -20,13 +20,14 @@ from strongroom.kms.gate import Demand, OnAccount
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Question, evaluate
 from strongroom.kms.iam.principals import root_arn, user_arn
-from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.keys.directory import PARTITION, KeyEntry
 from strongroom.kms.operations.metadata import key_metadata
 from strongroom.kms.operations.requests import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT
 from strongroom.kms.permits import KEYLESS
 from strongroom.kms.repositories import KeyRecord, KeyState, MaterialRecord, MaterialState, Put, UserRecord
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import CreateKeyRequest, CreateKeyResponse
+from strongroom.protocol.arn import format_key_arn
 
 # KMS developer guide, "Tagging keys": at most 50 tags.
 _TAGS_MAX: Final = 50
@@ -61,7 +62,7 @@ async def run(service: Service, call: Call, request: CreateKeyRequest) -> Create
         created_at_s=now_s,
     )
     if not request.BypassPolicyLockoutSafetyCheck:
-        _require_no_lockout(call, document)
+        _require_no_lockout(call, document, format_key_arn(PARTITION, service.region, service.account, key_id))
     creation, *tagging = call.admissions
     for admission in tagging:
         admission.permit.redeem(KEYLESS)
@@ -147,9 +148,9 @@ async def _require_policy(service: Service, text: str) -> PolicyDocument:
     return document
 
 
-def _require_no_lockout(call: Call, document: PolicyDocument) -> None:
+def _require_no_lockout(call: Call, document: PolicyDocument, key_arn: str) -> None:
     caller = call.principal_entry
-    question = Question(caller.principal, "kms:PutKeyPolicy", "*", document, caller.identity_policies)
+    question = Question(caller.principal, "kms:PutKeyPolicy", key_arn, document, caller.identity_policies)
     if not evaluate(question).allowed:
         raise MalformedPolicyDocumentException(
             "The new key policy will not allow you to update the key policy in the future."

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from strongroom.boundary import messages
 from strongroom.boundary.messages import PlaintextAnswer
 from strongroom.kms.calls import Call
-from strongroom.kms.faults import CustomKeyStoreNotFoundException
+from strongroom.kms.faults import CustomKeyStoreNotFoundException, ValidationException
 from strongroom.kms.gate import Demand, OnAccount
-from strongroom.kms.operations.requests import require_member, require_no_recipient
+from strongroom.kms.operations.requests import require_no_recipient
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import GenerateRandomRequest, GenerateRandomResponse
 
 
 def demands(request: GenerateRandomRequest) -> Sequence[Demand]:
-    require_member(request.NumberOfBytes, "numberOfBytes")
+    if request.NumberOfBytes is None:
+        raise ValidationException("NumberOfBytes is required.")
     return (OnAccount("kms:GenerateRandom"),)
 
 

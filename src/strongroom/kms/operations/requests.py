@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from strongroom.boundary.context import CONTEXT_BYTES_MAX, ContextTooLongError, canonical_context
@@ -56,19 +56,19 @@ def require_no_recipient(recipient: Shape | None) -> None:
         raise UnsupportedOperationException("Recipient is not supported yet.")
 
 
-def encryption_context(context: Mapping[str, str] | None) -> dict[str, str]:
+def encryption_context(context: dict[str, str] | None) -> dict[str, str]:
     """The context, empty where there is none, at most 8 KiB in canonical form."""
     if not context:
         return {}
-    # Four bytes hold any character; only what could be too long is measured exactly.
-    if sum([len(key) + len(value) + 1 for key, value in context.items()]) * 4 > CONTEXT_BYTES_MAX:
+    # A character has four bytes at most, a pair four of its own: only what could be too long is measured exactly.
+    if (sum(map(len, context)) + sum(map(len, context.values())) + len(context)) * 4 + 2 > CONTEXT_BYTES_MAX:
         try:
             canonical_context(context)
         except ContextTooLongError:
             raise ValidationException(
                 f"The encryption context is longer than {CONTEXT_BYTES_MAX} bytes in serialized form."
             ) from None
-    return dict(context)
+    return context
 
 
 def data_key_length(request: DataKeyRequest) -> int:
@@ -83,10 +83,7 @@ def require_encryption_key(entry: KeyEntry, operation: str, algorithm: str | Non
     require_state(entry, Use.CRYPTOGRAPHY)
     require_usage(entry, ENCRYPT_DECRYPT, operation)
     if algorithm not in {None, SYMMETRIC_DEFAULT}:
-        raise InvalidKeyUsageException(
-            f"The request was rejected because the algorithm {algorithm} is not compatible with "
-            f"the key spec {entry.record.spec}."
-        )
+        raise InvalidKeyUsageException(f"Algorithm {algorithm} is incompatible with key spec {entry.record.spec}.")
 
 
 def stop_if_dry_run(dry_run: bool | None, *admissions: Admission) -> None:  # noqa: FBT001 -- AWS's own member.
@@ -106,6 +103,10 @@ def parse_marker(marker: str | None) -> str:
     if not marker:
         return ""
     try:
-        return base64.urlsafe_b64decode(marker.encode("ascii")).decode()
+        last = base64.urlsafe_b64decode(marker.encode("ascii")).decode()
     except (binascii.Error, ValueError):
         raise InvalidMarkerException("Invalid marker") from None
+    # The decoder skips what is no base64: only what we could have written is a marker.
+    if format_marker(last) != marker:
+        raise InvalidMarkerException("Invalid marker")
+    return last

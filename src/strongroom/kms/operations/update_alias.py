@@ -9,7 +9,7 @@ import msgspec
 from strongroom.kms.calls import Call
 from strongroom.kms.gate import Demand, OnAlias, OnKey
 from strongroom.kms.keys.lifecycle import Use, require_state
-from strongroom.kms.operations.aliases import require_alias_name
+from strongroom.kms.operations.aliases import require_alias_name, require_key_target
 from strongroom.kms.repositories import AliasRecord, ConflictError, Put
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import UpdateAliasRequest
@@ -17,6 +17,7 @@ from strongroom.kms.wire.shapes import UpdateAliasRequest
 
 def demands(request: UpdateAliasRequest) -> Sequence[Demand]:
     require_alias_name(request.AliasName)
+    require_key_target(request.TargetKeyId)
     return (
         OnAlias("kms:UpdateAlias", request.AliasName, target_action="kms:UpdateAlias"),
         OnKey("kms:UpdateAlias", request.TargetKeyId, aliases=False),

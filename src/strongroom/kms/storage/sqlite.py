@@ -3,8 +3,9 @@
 Invariants:
 - Two connections. Writes go through the writer thread's; reads go through this one, on the event loop's thread: they
   are short, never wait for a writer (WAL) and leave no read transaction open, so the next read sees what is committed.
-- `poll_changes` reads `PRAGMA data_version` first. When it moved, version and log are read in one snapshot. A version
-  that moved without an entry in the log was moved by a hand that does not keep the log: then everything is forgotten.
+- `poll_changes` glances at the WAL index (`wal_index`), and asks `PRAGMA data_version` when that moved. When the version
+  moved too, version and log are read in one snapshot. A version that moved without an entry in the log was moved by a
+  hand that does not keep the log: then everything is forgotten.
 - Whatever a query returns is verified, and is what was asked for.
 """
 
@@ -35,6 +36,7 @@ from strongroom.kms.repositories import (
 from strongroom.kms.storage import statements
 from strongroom.kms.storage.migrations import migrate
 from strongroom.kms.storage.rows import FORMATS, KINDS_BY_TABLE, RowCodec
+from strongroom.kms.storage.wal_index import WalIndex
 from strongroom.kms.storage.writer import LOCK_WAIT_MS, StoreStats, Write, WriterThread
 
 CHANGES_TOLD_MAX: Final = 10_000  # beyond this, forgetting everything is cheaper than going through the list
@@ -64,6 +66,7 @@ class SqliteStore:
             writing.close()
             raise
         self._writer = WriterThread(writing)
+        self._index: Final = WalIndex(path)
 
     @property
     def stats(self) -> StoreStats:
@@ -73,10 +76,16 @@ class SqliteStore:
         self._rows.unlock(store_key)
 
     def poll_changes(self, then: Callable[[Sequence[Changed] | None], None]) -> None:
-        if self._data_version() == self._seen_version:
+        if self._index.is_unchanged() and not self._closed:
             then(())
-        else:
-            then(self._read_log())
+            return
+        header = self._index.glance()
+        changes: Sequence[Changed] | None = ()
+        if self._data_version() != self._seen_version:
+            changes = self._read_log()
+        # Noted only when the log was read, and as it was before: whatever came in between shows at the next glance.
+        self._index.note(header)
+        then(changes)
 
     async def get(self, kind: type[R], *identity: object) -> R | None:
         found = self._select(statements.BY_IDENTITY[kind], identity)
@@ -117,6 +126,7 @@ class SqliteStore:
         self._closed = True
         self._reading.close()
         self._writer.stop()
+        self._index.close()
 
     def _write_of(self, change: Change) -> Write:
         record = change.record

@@ -8,6 +8,7 @@ here. Transfer codings are refused: no KMS client uses them, and two lengths for
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
@@ -34,6 +35,7 @@ _REASONS: Final = {
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
+    405: b"Method Not Allowed",
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
@@ -75,9 +77,21 @@ class Edge:
         self.submit: Final = submit
         self.clocks: Final = clocks
         self.connections: set[HttpConnection] = set()
+        # The clock of the time-outs, in seconds of the event loop: exact to a second, and costs a request nothing.
+        self.tick_s = time.monotonic()
+
+    async def finish(self, within_s: float) -> None:
+        """Close every connection once its answer has left, at the latest after `within_s`."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + within_s
+        while self.connections and loop.time() < deadline_s:
+            for connection in list(self.connections):
+                connection.close_if_idle()
+            await asyncio.sleep(0.02)
 
     def sweep(self, now_s: float) -> None:
         """Close what is too slow; once a second."""
+        self.tick_s = now_s
         for connection in list(self.connections):
             connection.close_if_late(now_s)
 
@@ -88,10 +102,12 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_body_length",
+        "_broken",
         "_busy",
         "_edge",
         "_header_bytes",
         "_headers",
+        "_in_head",
         "_keep_alive",
         "_last_s",
         "_parser",
@@ -109,15 +125,15 @@ class HttpConnection(asyncio.Protocol):
         self._queue: deque[tuple[HttpRequest, bool]] = deque()
         self._busy = False
         self._keep_alive = True
+        # The status for a request that broke the protocol while another one's answer was due.
+        self._broken = 0
         self._started_s = 0.0
         self._last_s = 0.0
         self.peer = ""
-        self._reset()
-
-    def _reset(self) -> None:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_bytes = 0
+        self._in_head = False
         self._body: bytes | list[bytes] = b""
         self._body_length = 0
 
@@ -125,7 +141,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._last_s = asyncio.get_running_loop().time()
+        self._last_s = self._edge.tick_s
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if address else "unix"
         if len(self._edge.connections) >= CONNECTIONS_MAX:
@@ -144,16 +160,34 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:
             broken = error.__context__
             self._break(broken.status if isinstance(broken, _BrokenError) else 400)
-        except httptools.HttpParserUpgrade:
-            self._break(400)
         except httptools.HttpParserError:
             self._break(400)
+        else:
+            if self._in_head:
+                # The parser holds what it has of a header that does not end.
+                self._header_bytes += len(data)
+                if self._header_bytes > HEADER_BYTES_MAX + TARGET_BYTES_MAX:
+                    self._break(431)
+
+    def eof_received(self) -> bool:
+        """A client that has stopped sending still gets its answers: True keeps the connection open for them."""
+        if self._queue:
+            request, _ = self._queue.pop()
+            self._queue.append((request, False))
+        else:
+            self._keep_alive = False
+        return self._busy
 
     # ── parser ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        self._reset()
-        self._started_s = asyncio.get_running_loop().time()
+        self._target = b""
+        self._headers = []
+        self._header_bytes = 0
+        self._in_head = True
+        self._body = b""
+        self._body_length = 0
+        self._started_s = self._edge.tick_s
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -162,20 +196,31 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > HEADER_BYTES_MAX or len(self._headers) > HEADERS_MAX:
-            raise _BrokenError(431)
 
     def on_headers_complete(self) -> None:
+        if self._parser.get_method() in {b"HEAD", b"CONNECT"}:
+            # Their answers have no body, and what follows them may be no request: nobody here answers so.
+            raise _BrokenError(405)
+        self._in_head = expects = False
+        size = 0
         for name, value in self._headers:
             length = len(name)
+            size += length + len(value)
             if length == 14 and name.lower() == b"content-length":
                 if not value.isdigit() or int(value[:10]) > BODY_BYTES_MAX or len(value) > 10:
                     raise _BrokenError(413 if value.isdigit() else 400)
             elif length == 17 and name.lower() == b"transfer-encoding":
                 raise _BrokenError(400)
+            elif length == 7 and name.lower() == b"upgrade":
+                # The parser would take the body for the other protocol's first bytes.
+                raise _BrokenError(400)
             elif length == 6 and name.lower() == b"expect":
-                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                expects = True
+        if size > HEADER_BYTES_MAX or len(self._headers) > HEADERS_MAX:
+            raise _BrokenError(431)
+        # Behind an answer that is still due it would be read as that one's; such a client sends its body anyway.
+        if expects and not self._busy:
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self._body_length += len(body)
@@ -226,21 +271,34 @@ class HttpConnection(asyncio.Protocol):
             )
         )
         self._busy = False
-        self._last_s = asyncio.get_running_loop().time()
+        self._last_s = self._edge.tick_s
         if not self._keep_alive:
             self._transport.close()
         elif self._queue:
             self._handle(*self._queue.popleft())
+        elif self._broken:
+            self._break(self._broken)
 
     def _break(self, status: int) -> None:
-        """Answer a request that is none, and stop listening."""
+        """Answer a request that is none, after those before it, and stop listening."""
         if self._transport is None or self._transport.is_closing():
             return
-        if not self._busy:
-            self._write(
-                b"HTTP/1.1 %d %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % (status, _REASONS[status])
-            )
+        if self._busy:
+            self._broken = status
+            self._transport.pause_reading()
+            return
+        self._write(b"HTTP/1.1 %d %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % (status, _REASONS[status]))
         self._transport.close()
+
+    def pause_writing(self) -> None:
+        """Whoever does not read its answers is not read either: what waits for it stays bounded."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        ends = self._broken or not self._keep_alive
+        if self._transport is not None and not self._transport.is_closing() and not ends:
+            self._transport.resume_reading()
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -251,7 +309,8 @@ class HttpConnection(asyncio.Protocol):
             return
         late = now_s - self._started_s > REQUEST_S_MAX if self._started_s else now_s - self._last_s > IDLE_S_MAX
         if late:
-            self._transport.close()
+            # Not `close`, which would wait for as long as this client does not read.
+            self._transport.abort()
 
     def close_if_idle(self) -> None:
         """For a stop: whoever waits for an answer still gets it."""

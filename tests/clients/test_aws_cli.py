@@ -1,0 +1,143 @@
+"""The `aws` command line, as a user types it: endpoint, region and credentials come from the environment."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testkit.installation import ACCOUNT, REGION, Installation
+
+
+def _version(program: str) -> str:
+    """The major version, or nothing where the program is missing or something else."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    except OSError:
+        return ""
+    found = re.match(r"aws-cli/(\d+)\.", done.stdout + done.stderr)
+    return found.group(1) if found else ""
+
+
+def _programs() -> list[Any]:
+    """Version 1 from the test requirements, and version 2 where the machine has it."""
+    first = str(Path(sys.executable).parent / "aws")
+    places = [shutil.which("aws2"), "/usr/local/bin/aws", "/usr/bin/aws", "/usr/local/aws-cli/v2/current/bin/aws"]
+    second = next((place for place in places if place and _version(place) == "2"), "")
+    absent = pytest.mark.skip(reason="aws-cli version 2 is not on this machine")
+    return [pytest.param(first, id="v1"), pytest.param(second, id="v2", marks=[] if second else [absent])]
+
+
+class Aws:
+    """Runs `aws …` and reads its JSON."""
+
+    def __init__(self, program: str, port: int, home: Path) -> None:
+        self._program = program
+        self._environment = {
+            **os.environ,
+            "HOME": str(home),
+            "AWS_ENDPOINT_URL_KMS": f"http://127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{port}",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self._program, *arguments], capture_output=True, text=True, timeout=60, check=False, env=self._environment
+        )
+
+    def __call__(self, *arguments: str) -> Any:
+        done = self.run(*arguments, "--output", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def refused(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode != 0
+        return done.stderr
+
+
+@pytest.fixture(params=_programs())
+def aws(request: pytest.FixtureRequest, installation: Installation, tmp_path: Path) -> Aws:
+    return Aws(request.param, installation.port, tmp_path)
+
+
+def test_a_key_is_made_described_and_listed(aws: Aws) -> None:
+    made = aws("kms", "create-key", "--description", "from the command line", "--tags", "TagKey=team,TagValue=blue")
+    metadata = made["KeyMetadata"]
+    assert metadata["Description"] == "from the command line"
+    assert aws("kms", "describe-key", "--key-id", metadata["Arn"])["KeyMetadata"] == metadata
+    listed = aws("kms", "list-keys", "--page-size", "2")["Keys"]
+    assert {"KeyId": metadata["KeyId"], "KeyArn": metadata["Arn"]} in listed
+
+
+def test_a_file_is_encrypted_and_decrypted(aws: Aws, key_id: str, tmp_path: Path) -> None:
+    plain, encrypted = tmp_path / "plain", tmp_path / "encrypted"
+    plain.write_bytes(bytes(range(256)))
+    context = ("--encryption-context", "tenant=7,purpose=cli")
+    answer = aws("kms", "encrypt", "--key-id", key_id, "--plaintext", f"fileb://{plain}", *context)
+    assert answer["EncryptionAlgorithm"] == "SYMMETRIC_DEFAULT"
+    encrypted.write_bytes(base64.b64decode(answer["CiphertextBlob"]))
+    answer = aws("kms", "decrypt", "--ciphertext-blob", f"fileb://{encrypted}", *context)
+    assert base64.b64decode(answer["Plaintext"]) == bytes(range(256))
+    refusal = aws.refused("kms", "decrypt", "--ciphertext-blob", f"fileb://{encrypted}")
+    assert "(InvalidCiphertextException) when calling the Decrypt operation" in refusal
+
+
+def test_a_data_key_is_made_and_unwrapped(aws: Aws, key_id: str, tmp_path: Path) -> None:
+    made = aws("kms", "generate-data-key", "--key-id", key_id, "--key-spec", "AES_256")
+    assert len(base64.b64decode(made["Plaintext"])) == 32
+    wrapped = tmp_path / "wrapped"
+    wrapped.write_bytes(base64.b64decode(made["CiphertextBlob"]))
+    unwrapped = aws("kms", "decrypt", "--key-id", key_id, "--ciphertext-blob", f"fileb://{wrapped}")
+    assert unwrapped["Plaintext"] == made["Plaintext"]
+    moved = aws(
+        *("kms", "re-encrypt", "--ciphertext-blob", f"fileb://{wrapped}", "--destination-key-id", key_id),
+        *("--destination-encryption-context", "moved=yes"),
+    )
+    assert moved["SourceKeyId"] == moved["KeyId"]
+
+
+def test_an_alias_is_made_moved_listed_and_deleted(aws: Aws, kms: Any, key_id: str) -> None:
+    alias, other = f"alias/cli/{uuid.uuid4()}", kms.create_key()["KeyMetadata"]["KeyId"]
+    assert aws("kms", "create-alias", "--alias-name", alias, "--target-key-id", key_id) is None
+    assert aws("kms", "update-alias", "--alias-name", alias, "--target-key-id", other) is None
+    (listed,) = aws("kms", "list-aliases", "--key-id", other)["Aliases"]
+    assert (listed["AliasName"], listed["TargetKeyId"]) == (alias, other)
+    assert aws("kms", "delete-alias", "--alias-name", alias) is None
+    assert "(NotFoundException)" in aws.refused("kms", "describe-key", "--key-id", alias)
+
+
+def test_a_key_is_disabled_and_enabled(aws: Aws, key_id: str) -> None:
+    assert aws("kms", "disable-key", "--key-id", key_id) is None
+    refusal = aws.refused("kms", "generate-data-key-without-plaintext", "--key-id", key_id, "--key-spec", "AES_128")
+    assert "(DisabledException)" in refusal
+    assert aws("kms", "enable-key", "--key-id", key_id) is None
+    made = aws("kms", "generate-data-key-without-plaintext", "--key-id", key_id, "--number-of-bytes", "24")
+    assert "Plaintext" not in made
+
+
+def test_random_bytes_go_to_a_file_as_the_manual_shows(aws: Aws) -> None:
+    done = aws.run("kms", "generate-random", "--number-of-bytes", "48", "--output", "text", "--query", "Plaintext")
+    assert len(base64.b64decode(done.stdout)) == 48
+
+
+def test_the_caller_is_told_who_he_is(aws: Aws) -> None:
+    answer = aws("sts", "get-caller-identity")
+    assert answer == {"UserId": ACCOUNT, "Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:root"}
+
+
+def test_what_is_not_supported_yet_says_so(aws: Aws, key_id: str) -> None:
+    refusal = aws.refused("kms", "schedule-key-deletion", "--key-id", key_id)
+    assert "(UnsupportedOperationException)" in refusal

@@ -1,0 +1,376 @@
+"""Permits are single-use and bound; no operation reaches the HSM or the store without redeeming one; no decision outlives
+the record that it was made from.
+
+In process: the real gate, directory, operations and SQLite store; an HSM link that is not connected, whose queue shows what
+would have been sent. The last part runs over real HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from strongroom.boundary.secret import AccessKeySecret, StoreKey
+from strongroom.kms.calls import Call, Origin
+from strongroom.kms.driver import run
+from strongroom.kms.faults import DryRunOperationException, Fault
+from strongroom.kms.gate import Demand, Gate
+from strongroom.kms.hsm_link.link import HsmLink, KeyHandle
+from strongroom.kms.iam.principals import root_principal
+from strongroom.kms.keys.directory import Directory, PrincipalEntry
+from strongroom.kms.operations import create_key
+from strongroom.kms.operations.table import TABLE
+from strongroom.kms.permits import KEYLESS, Permit, PermitError
+from strongroom.kms.repositories import AliasRecord, KeyRecord, KeyState, MaterialRecord, MaterialState, Put
+from strongroom.kms.service import Service
+from strongroom.kms.storage.sqlite import SqliteStore
+from strongroom.kms.wire.validation import decode_request
+from testkit.installation import ACCOUNT, REGION, Installation
+from testkit.raw import RawKms, allow, ask_admin, assert_allowed, assert_refused, b64, make_user, policy
+
+KEY, OTHER_KEY = (str(uuid.UUID(int=number)) for number in (0xABCDEF, 2))
+HBKID, OTHER_HBKID = bytes([1]) * 32, bytes([2]) * 32
+ALIAS = "alias/one"
+BLOB = b64(b"SRCB\x01" + HBKID + bytes(100))
+NOW_S = 1_700_000_000.0
+
+# For every operation requests that would succeed; those with tags or a dry run take ways of their own.
+REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("CreateAlias", {"AliasName": "alias/two", "TargetKeyId": KEY}),
+    ("CreateKey", {}),
+    ("CreateKey", {"Tags": [{"TagKey": "a", "TagValue": "b"}]}),
+    ("Decrypt", {"CiphertextBlob": BLOB}),
+    ("Decrypt", {"CiphertextBlob": BLOB, "DryRun": True}),
+    ("Decrypt", {"KeyId": KEY, "DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}),
+    ("DeleteAlias", {"AliasName": ALIAS}),
+    ("DescribeKey", {"KeyId": ALIAS}),
+    ("DisableKey", {"KeyId": KEY}),
+    ("EnableKey", {"KeyId": KEY}),
+    ("Encrypt", {"KeyId": KEY, "Plaintext": "eA=="}),
+    ("Encrypt", {"KeyId": KEY, "Plaintext": "eA==", "DryRun": True}),
+    ("GenerateDataKey", {"KeyId": KEY, "KeySpec": "AES_256"}),
+    ("GenerateDataKey", {"KeyId": KEY, "KeySpec": "AES_256", "DryRun": True}),
+    ("GenerateDataKeyWithoutPlaintext", {"KeyId": KEY, "KeySpec": "AES_256"}),
+    ("GenerateDataKeyWithoutPlaintext", {"KeyId": KEY, "KeySpec": "AES_256", "DryRun": True}),
+    ("GenerateRandom", {"NumberOfBytes": 8}),
+    ("ListAliases", {}),
+    ("ListAliases", {"KeyId": KEY}),
+    ("ListKeys", {}),
+    ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": OTHER_KEY}),
+    ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": KEY}),
+    ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": OTHER_KEY, "DryRun": True}),
+    ("UpdateAlias", {"AliasName": ALIAS, "TargetKeyId": OTHER_KEY}),
+    ("UpdateAlias", {"AliasName": ALIAS, "TargetKeyId": KEY}),
+]
+IDS = [f"{name}-{number}" for number, (name, _) in enumerate(REQUESTS)]
+
+T = TypeVar("T")
+
+
+class RedeemedGate(Gate):
+    """Hands out permits that were used up."""
+
+    async def admit(self, call: Call, demands: Sequence[Demand], *, mutates: bool) -> None:
+        await super().admit(call, demands, mutates=mutates)
+        for admission in call.admissions:
+            admission.permit.redeem(admission.permit.subject)
+
+
+class StrayGate(Gate):
+    """Hands out permits for something else."""
+
+    async def admit(self, call: Call, demands: Sequence[Demand], *, mutates: bool) -> None:
+        await super().admit(call, demands, mutates=mutates)
+        for admission in call.admissions:
+            cast("Any", admission.permit).subject = str(uuid.UUID(int=99))
+
+
+class Room:
+    """A service without an HSM."""
+
+    def __init__(self, path: Path, gate: type[Gate]) -> None:
+        self.path = path
+        self.store = SqliteStore(path)
+        self.store.unlock(StoreKey(bytes(32)))
+        self.directory = Directory(self.store, ACCOUNT, REGION)
+        self.intents: list[str] = []
+        self.gate = gate(self.directory, lambda call: self.intents.append(call.operation))
+        self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda: None)
+        self.service = Service(ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S)
+        self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
+
+    async def fill(self) -> None:
+        changes = []
+        for key_id, hbkid in ((KEY, HBKID), (OTHER_KEY, OTHER_HBKID)):
+            record = KeyRecord(
+                key_id=key_id,
+                version=1,
+                account=ACCOUNT,
+                region=REGION,
+                state=KeyState.ENABLED,
+                spec="SYMMETRIC_DEFAULT",
+                usage="ENCRYPT_DECRYPT",
+                origin="AWS_KMS",
+                multi_region=False,
+                description="",
+                key_policy=create_key._default_policy(ACCOUNT),
+                tags={},
+                created_at_s=NOW_S,
+            )
+            material = MaterialRecord(
+                hbkid=hbkid, version=1, key_id=key_id, state=MaterialState.CURRENT, ekt=b"ekt", created_at_s=NOW_S
+            )
+            changes += [Put(record, replaces=None), Put(material, replaces=None)]
+        alias = AliasRecord(
+            account=ACCOUNT, region=REGION, name=ALIAS, version=1, key_id=KEY, created_at_s=NOW_S, updated_at_s=NOW_S
+        )
+        await run(self.store.commit([*changes, Put(alias, replaces=None)]))
+
+    def dump(self) -> list[str]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return list(connection.iterdump())
+
+    async def serve(self, name: str, request: dict[str, Any]) -> tuple[Call, Any, BaseException | None, bool]:
+        """The call, its result or its error, and whether it waits for the HSM."""
+        row, typed = TABLE[name], decode_request(name, json.dumps(request).encode())
+        call = Call("request", name, self.caller, Origin("192.0.2.1", "a client"))
+
+        async def both() -> Any:
+            await self.gate.admit(call, row.demands(typed), mutates=row.mutates)
+            return await row.run(self.service, call, typed)
+
+        future = run(both())
+        for _ in range(400):
+            if future.done() or self.link._waiting:
+                break
+            await asyncio.sleep(0.005)
+        if not future.done():
+            return call, None, None, True
+        error = future.exception()
+        return call, None if error else future.result(), error, False
+
+
+@pytest.fixture
+def in_room(tmp_path: Path) -> Callable[..., Any]:
+    def enter(scene: Callable[[Room], Awaitable[T]], gate: type[Gate] = Gate) -> T:
+        async def main() -> T:
+            room = Room(tmp_path / "store.db", gate)
+            try:
+                await room.fill()
+                return await scene(room)
+            finally:
+                room.store.close()
+
+        return asyncio.run(main())
+
+    return enter
+
+
+# ── a permit ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_permit_serves_once() -> None:
+    permit = Permit("request", "kms:Encrypt", KEY, 1)
+    permit.redeem(KEY)
+    with pytest.raises(PermitError):
+        permit.redeem(KEY)
+
+
+@pytest.mark.parametrize("subject", [OTHER_KEY, KEYLESS, "", KEY.upper(), ALIAS])
+def test_a_permit_serves_what_it_was_given_for(subject: str) -> None:
+    permit = Permit("request", "kms:Encrypt", KEY, 1)
+    with pytest.raises(PermitError):
+        permit.redeem(subject)
+    permit.redeem(KEY)
+
+
+def test_a_permit_error_is_a_programmers_error() -> None:
+    """Nothing that catches faults may swallow it."""
+    assert issubclass(PermitError, AssertionError)
+    assert not issubclass(PermitError, Fault)
+
+
+def test_the_link_wants_a_permit_for_every_key(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        entry = await run(room.directory.key(KEY))
+        other = await run(room.directory.key(OTHER_KEY))
+        assert entry is not None
+        assert other is not None
+        handles: list[KeyHandle] = [entry.current.handle, other.current.handle]
+
+        def permits(*keys: str) -> list[Permit]:
+            return [Permit("request", "kms:Encrypt", key, 1) for key in keys]
+
+        twice = permits(KEY)[0]
+        for given, wanted in (
+            ([], handles[:1]),
+            (permits(OTHER_KEY), handles[:1]),
+            (permits(KEY), handles),
+            (permits(OTHER_KEY, KEY), handles),
+            ([twice, twice], [handles[0], handles[0]]),
+            ([], []),
+            (permits(KEY), []),
+            (permits(KEY, OTHER_KEY), []),
+        ):
+            with pytest.raises((PermitError, ValueError)):
+                room.link.call(given, wanted, cast("Any", None), cast("Any", None))
+        assert not room.link._waiting
+
+    in_room(scene)
+
+
+# ── every operation ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_requests_cover_the_table() -> None:
+    assert {name for name, _ in REQUESTS} == set(TABLE)
+
+
+@pytest.mark.parametrize(("name", "request_"), REQUESTS, ids=IDS)
+@pytest.mark.parametrize("gate", [RedeemedGate, StrayGate])
+def test_no_operation_reaches_anything_with_a_permit_that_is_none(
+    in_room: Any, gate: type[Gate], name: str, request_: dict[str, Any]
+) -> None:
+    async def scene(room: Room) -> None:
+        before = room.dump()
+        _, result, error, waits = await room.serve(name, request_)
+        assert isinstance(error, PermitError), (result, error)
+        assert not waits
+        assert not room.link._waiting
+        assert room.dump() == before
+
+    in_room(scene, gate)
+
+
+@pytest.mark.parametrize(("name", "request_"), REQUESTS, ids=IDS)
+def test_every_operation_redeems_every_permit_it_was_given(in_room: Any, name: str, request_: dict[str, Any]) -> None:
+    """So that none is left over for a second act; a dry run redeems them for nothing."""
+
+    async def scene(room: Room) -> None:
+        before = room.dump()
+        call, _, error, waits = await room.serve(name, request_)
+        assert error is None or isinstance(error, DryRunOperationException), error
+        assert bool(request_.get("DryRun")) == (error is not None)
+        assert call.admissions
+        for admission in call.admissions:
+            with pytest.raises(PermitError):
+                admission.permit.redeem(admission.permit.subject)
+        assert len(room.link._waiting) == int(waits)
+        assert room.intents == ([name] if TABLE[name].mutates else [])
+        if not TABLE[name].mutates:
+            assert room.dump() == before
+
+    in_room(scene)
+
+
+def test_a_mutation_is_not_begun_when_its_intent_cannot_be_recorded(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        def refuse(_: Call) -> None:
+            raise OSError("the trail is full")
+
+        room.gate._record_intent = refuse
+        before = room.dump()
+        for name, request in REQUESTS:
+            if TABLE[name].mutates:
+                _, _, error, _ = await room.serve(name, request)
+                assert isinstance(error, OSError)
+        assert not room.link._waiting
+        assert room.dump() == before
+
+    in_room(scene)
+
+
+def test_re_encrypt_holds_two_permits_even_for_one_key(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        call, _, _, _ = await room.serve("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": KEY})
+        first, second = call.admissions
+        assert first.permit is not second.permit
+        assert [first.permit.action, second.permit.action] == ["kms:ReEncryptFrom", "kms:ReEncryptTo"]
+
+    in_room(scene)
+
+
+def test_a_permit_names_its_request_action_key_and_version(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        call, _, _, _ = await room.serve("Encrypt", {"KeyId": ALIAS, "Plaintext": "eA=="})
+        (admission,) = call.admissions
+        permit = admission.permit
+        assert (permit.request_id, permit.action, permit.subject) == ("request", "kms:Encrypt", KEY)
+        assert permit.record_version == 1
+
+    in_room(scene)
+
+
+# ── decisions never outlive a change, over real HTTP ────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def raw(installation: Installation) -> Iterator[RawKms]:
+    kms = RawKms(installation)
+    yield kms
+    kms.close()
+
+
+def name() -> str:
+    return f"gate-{uuid.uuid4().hex[:10]}"
+
+
+def test_a_changed_user_policy_counts_from_the_next_request_on(installation: Installation, raw: RawKms) -> None:
+    key = assert_allowed(raw.call("CreateKey"))["KeyMetadata"]
+    user = make_user(installation, name(), policy(allow("kms:Encrypt")))
+    request = {"KeyId": key["KeyId"], "Plaintext": "eA=="}
+    for _ in range(5):
+        assert_allowed(user.kms.call("Encrypt", request))
+        ask_admin(installation, "put-user-policy", user=user.name, policy=policy(allow("kms:Decrypt")))
+        assert_refused(user.kms.call("Encrypt", request), "AccessDeniedException")
+        ask_admin(installation, "put-user-policy", user=user.name, policy=policy(allow("kms:Encrypt")))
+
+
+def test_a_re_pointed_alias_counts_from_the_next_request_on(raw: RawKms) -> None:
+    first, second = (assert_allowed(raw.call("CreateKey"))["KeyMetadata"] for _ in range(2))
+    alias = f"alias/{name()}"
+    assert_allowed(raw.call("CreateAlias", {"AliasName": alias, "TargetKeyId": first["KeyId"]}))
+    request = {"KeyId": alias, "Plaintext": "eA=="}
+    for key in (second, first, second):
+        assert_allowed(raw.call("Encrypt", request))
+        assert_allowed(raw.call("UpdateAlias", {"AliasName": alias, "TargetKeyId": key["KeyId"]}))
+        assert assert_allowed(raw.call("Encrypt", request))["KeyId"] == key["Arn"]
+    assert_allowed(raw.call("DeleteAlias", {"AliasName": alias}))
+    assert_refused(raw.call("Encrypt", request), "NotFoundException")
+
+
+def test_a_re_pointed_alias_does_not_carry_the_permission_over(installation: Installation, raw: RawKms) -> None:
+    first, second = (assert_allowed(raw.call("CreateKey"))["KeyMetadata"] for _ in range(2))
+    alias = f"alias/{name()}"
+    assert_allowed(raw.call("CreateAlias", {"AliasName": alias, "TargetKeyId": first["KeyId"]}))
+    user = make_user(installation, name(), policy(allow("kms:Encrypt", resource=first["Arn"])))
+    assert_allowed(user.kms.call("Encrypt", {"KeyId": alias, "Plaintext": "eA=="}))
+    assert_allowed(raw.call("UpdateAlias", {"AliasName": alias, "TargetKeyId": second["KeyId"]}))
+    assert_refused(user.kms.call("Encrypt", {"KeyId": alias, "Plaintext": "eA=="}), "AccessDeniedException")
+
+
+@pytest.mark.parametrize("reference", ["KeyId", "Arn"])
+def test_a_changed_state_counts_from_the_next_request_on(raw: RawKms, reference: str) -> None:
+    key = assert_allowed(raw.call("CreateKey"))["KeyMetadata"]
+    request = {"KeyId": key[reference], "Plaintext": "eA=="}
+    for _ in range(5):
+        assert_allowed(raw.call("Encrypt", request))
+        assert_allowed(raw.call("DisableKey", {"KeyId": key["KeyId"]}))
+        assert_refused(raw.call("Encrypt", request), "DisabledException")
+        assert_allowed(raw.call("EnableKey", {"KeyId": key["KeyId"]}))
+
+
+def test_an_absence_is_not_remembered(raw: RawKms) -> None:
+    key = assert_allowed(raw.call("CreateKey"))["KeyMetadata"]
+    alias = f"alias/{name()}"
+    assert_refused(raw.call("DescribeKey", {"KeyId": alias}), "NotFoundException")
+    assert_allowed(raw.call("CreateAlias", {"AliasName": alias, "TargetKeyId": key["KeyId"]}))
+    assert_allowed(raw.call("DescribeKey", {"KeyId": alias}))

@@ -1,0 +1,617 @@
+"""Where keys do not lie: the memory of both processes and every file, searched by root with the keys in hand.
+
+The tests open the sealed state themselves (testkit.sealed_state) and so know domain key, HBKs and derived keys without
+any switch inside the HSM. The HSM is searched outside its arena, which the kernel shows to nobody, while it stands
+between two frames; the service and the files at any moment.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from strongroom.boundary import session
+from strongroom.boundary.domain_token import parse_domain_token
+from strongroom.boundary.frames import FrameReader, FrameType, format_frame
+from strongroom.boundary.messages import (
+    CiphertextAnswer,
+    CommandFrame,
+    DataKeyAnswer,
+    Decrypt,
+    Encrypt,
+    GenerateDataKey,
+    GenerateHbk,
+    GenerateRandom,
+    HbkAnswer,
+    KeyBinding,
+    PlaintextAnswer,
+    ReEncrypt,
+    SealColumn,
+    SignAuditHead,
+    UnsealColumn,
+    decode_answer_frame,
+    encode_message,
+)
+from strongroom.cli.admin_socket import ask
+from strongroom.kms.hsm_link.host_session import Handshake, HostIdentity
+from strongroom.protocol.sigv4 import sign
+from testkit.installation import REGION, Installation
+from testkit.memory import (
+    Hit,
+    Needles,
+    Report,
+    aes_256_schedule,
+    between_frames,
+    scan_files,
+    scan_process,
+    sha256_state,
+)
+from testkit.sealed_state import SealedState, derived_key, open_blob
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
+
+CONTEXT = {"tenant": "blue", "purpose": "memory"}
+# Threats 3.4: what a process keeps of the allocator's settings is what `supervisor.children` gives its HSM.
+ALLOCATOR = {
+    "PYTHONMALLOC": "malloc",
+    "GLIBC_TUNABLES": "glibc.malloc.perturb=170:glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
+}
+BURST = 64
+
+
+class Scene:
+    """An installation under load, and every secret that the load has touched."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        self.kms = installation.kms(max_pool_connections=4)
+        self.store = installation.home / "service" / "store.db"
+        self.state = SealedState.open(installation.home)
+        lasting = {"domain key": self.state.domain_keys[self.state.active_id], "seal secret": self.state.seal_secret}
+        lasting |= self.state.private_numbers()
+        store_key = self.state.store_key(self.store)
+        # What may be nowhere but in the arena; and what the service may know as well, since it passes it on.
+        self.for_hsm = Needles({**lasting, "store key": store_key})
+        self.for_service = Needles(lasting)
+        self.for_files = Needles(
+            {name: secret for name, secret in lasting.items() if name != "seal secret"}, deep=False
+        )
+        self.hbks: dict[str, bytes] = {}
+        self.operations: Counter[str] = Counter()
+        self.hits: list[Hit] = []
+        self.scans = 0
+        self.blobs: list[tuple[str, bytes, bytes]] = []
+        self.keys = [self.create_key(), self.create_key()]
+
+    # ── what it knows ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_key(self) -> str:
+        key_id = str(self.kms.create_key()["KeyMetadata"]["KeyId"])
+        self.operations["CreateKey"] += 1
+        for ekt in self.state.ekts(self.store):
+            if ekt.key_id not in self.hbks:
+                self.hbks[ekt.key_id] = ekt.hbk
+                for needles in (self.for_hsm, self.for_service, self.for_files):
+                    needles.add(f"HBK of {ekt.key_id}", ekt.hbk)
+        assert key_id in self.hbks
+        return key_id
+
+    def learn(self, operation: str, key_id: str, blob: bytes, plaintext: bytes | None) -> None:
+        """Take note of a blob; what we believe is its derived key is the one that opens it."""
+        opened = open_blob(self.hbks[key_id], key_id, blob, CONTEXT)
+        assert plaintext is None or opened == plaintext
+        key = derived_key(self.hbks[key_id], blob)
+        for needles in (self.for_hsm, self.for_files):
+            needles.add(f"derived key ({operation})", key)
+            needles.add(f"data key ({operation})", opened)
+        self.blobs.append((key_id, blob, opened))
+
+    def sealed_store_key(self) -> bytes:
+        with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as connection:
+            ((value,),) = connection.execute("SELECT value FROM settings WHERE name = 'store-key'").fetchall()
+        return bytes(value)
+
+    # ── single commands ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def generate_data_key(self) -> None:
+        key_id = self.keys[0]
+        made = self.kms.generate_data_key(KeyId=key_id, KeySpec="AES_256", EncryptionContext=CONTEXT)
+        self.learn("GenerateDataKey", key_id, made["CiphertextBlob"], made["Plaintext"])
+
+    def generate_data_key_without_plaintext(self) -> None:
+        key_id = self.keys[1]
+        made = self.kms.generate_data_key_without_plaintext(KeyId=key_id, NumberOfBytes=48, EncryptionContext=CONTEXT)
+        self.learn("GenerateDataKeyWithoutPlaintext", key_id, made["CiphertextBlob"], None)
+
+    def encrypt(self) -> None:
+        key_id, plaintext = self.keys[0], secrets.token_bytes(200)
+        made = self.kms.encrypt(KeyId=key_id, Plaintext=plaintext, EncryptionContext=CONTEXT)
+        self.learn("Encrypt", key_id, made["CiphertextBlob"], plaintext)
+
+    def decrypt(self) -> None:
+        _, blob, plaintext = self.blobs[-1]
+        assert self.kms.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)["Plaintext"] == plaintext
+
+    def decrypt_with_the_wrong_context(self) -> None:
+        _, blob, _ = self.blobs[-1]
+        with pytest.raises(ClientError, match="InvalidCiphertextException"):
+            self.kms.decrypt(CiphertextBlob=blob, EncryptionContext={"tenant": "red"})
+
+    def re_encrypt(self) -> None:
+        source, blob, plaintext = self.blobs[-1]
+        destination = next(key_id for key_id in self.keys if key_id != source)
+        made = self.kms.re_encrypt(
+            CiphertextBlob=blob,
+            SourceEncryptionContext=CONTEXT,
+            DestinationKeyId=destination,
+            DestinationEncryptionContext=CONTEXT,
+        )
+        self.learn("ReEncrypt", destination, made["CiphertextBlob"], plaintext)
+
+    def make_key(self) -> None:
+        self.keys = [self.create_key(), self.keys[0]]
+
+    def single(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """The kinds of operation in turn, for ever; keys are made less often."""
+        turn = 0
+        while True:
+            for operation in (
+                self.generate_data_key,
+                self.decrypt,
+                self.encrypt,
+                self.decrypt_with_the_wrong_context,
+                self.re_encrypt,
+                self.decrypt,
+                self.generate_data_key_without_plaintext,
+                self.re_encrypt,
+            ):
+                yield operation.__name__, operation
+            turn += 1
+            if turn % 2:
+                yield "make_key", self.make_key
+
+    # ── frames of many commands ─────────────────────────────────────────────────────────────────────────────────
+
+    def burst(self, kind: str) -> bool:
+        """64 requests of one kind at once; whether they reached the HSM in one frame."""
+        source, blob, _ = self.blobs[-1]
+        b64 = base64.b64encode(blob).decode()
+        other = next(key_id for key_id in self.keys if key_id != source)
+        bodies: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+            "generate": (
+                "GenerateDataKey",
+                lambda: {"KeyId": source, "KeySpec": "AES_256", "EncryptionContext": CONTEXT},
+            ),
+            "encrypt": (
+                "Encrypt",
+                lambda: {
+                    "KeyId": source,
+                    "Plaintext": base64.b64encode(os.urandom(64)).decode(),
+                    "EncryptionContext": CONTEXT,
+                },
+            ),
+            "decrypt": ("Decrypt", lambda: {"CiphertextBlob": b64, "EncryptionContext": CONTEXT}),
+            "fail": ("Decrypt", lambda: {"CiphertextBlob": b64, "EncryptionContext": {"tenant": "red"}}),
+            "re-encrypt": (
+                "ReEncrypt",
+                lambda: {
+                    "CiphertextBlob": b64,
+                    "SourceEncryptionContext": CONTEXT,
+                    "DestinationKeyId": other,
+                    "DestinationEncryptionContext": CONTEXT,
+                },
+            ),
+        }
+        action, body = bodies[kind]
+        before = self.counters()
+        answers = _at_once(self.installation, action, [json.dumps(body()).encode() for _ in range(BURST)])
+        after = self.counters()
+        assert {status for status, _ in answers} == {400 if kind == "fail" else 200}, answers[0]
+        self.operations[f"{action} (burst)"] += BURST
+        if kind in {"generate", "encrypt", "re-encrypt"}:
+            destination = other if kind == "re-encrypt" else source
+            for _, answer in answers:
+                self.learn(f"{action} in a burst", destination, base64.b64decode(answer["CiphertextBlob"]), None)
+        # The second frame is the one that asks for the counters.
+        return (after[0] - before[0], after[1] - before[1]) == (2, BURST + 1)
+
+    def counters(self) -> tuple[int, int]:
+        hsm = ask(self.installation.home, "status")["hsm"]
+        return hsm["frames"], hsm["commands"]
+
+    # ── scans ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def scan_hsm(self, after: str) -> None:
+        pid = self.installation.pid_of("hsm")
+        with between_frames(pid):
+            report = scan_process(pid, self.for_hsm)
+        assert report.bytes_read > 8 << 20
+        self.scans += 1
+        self.hits += report.hits
+        for hit in report.hits:
+            print(f"after {after}: {hit}")
+
+    def scan_service(self) -> Report:
+        return scan_process(self.installation.pid_of("kms"), self.for_service)
+
+    def scan_files(self) -> Report:
+        places = [entry for entry in self.installation.home.iterdir() if entry.name != "seal"]
+        return scan_files([*places, self.installation.output], self.for_files)
+
+
+class Host:
+    """A service host of our own: it knows the keys of its session, and decides what goes into a frame."""
+
+    def __init__(self, scene: Scene) -> None:
+        home = scene.installation.home
+        private = load_pem_private_key((home / "service" / "identity.pem").read_bytes(), None)
+        assert isinstance(private, ec.EllipticCurvePrivateKey)
+        (*_, token) = sorted((home / "domain").iterdir())
+        _, domain = parse_domain_token(token.read_bytes())
+        self._needles = scene.for_hsm
+        self._reader = FrameReader()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(20)
+        self._socket.connect(str(home / "run" / "hsm" / "hsm-1.sock"))
+        handshake = Handshake(HostIdentity("service-1", private), domain, os.urandom)
+        challenge = self._exchange(FrameType.HELLO, handshake.hello())
+        granted = handshake.accept(self._exchange(FrameType.FINISH, handshake.finish(challenge)), time.time())
+        opening = session.Open(granted.token, os.urandom(session.RANDOM_BYTES))
+        opened = msgspec.msgpack.decode(self._exchange(FrameType.OPEN, session.encode(opening)), type=session.Opened)
+        session_key = granted.key.expose()
+        self._keys = session.direction_keys(session_key, opening, opened, "service-1")
+        self._outbound, self._inbound = session.Direction(), session.Direction()
+        scene.for_hsm.add("session key", session_key)
+        for name, key in zip(("host to HSM", "HSM to host"), self._keys, strict=True):
+            scene.for_hsm.add(f"direction key ({name})", key)
+
+    def _exchange(self, frame_type: FrameType, body: bytes) -> bytes:
+        self._socket.sendall(format_frame(frame_type, body))
+        while True:
+            chunk = self._socket.recv(1 << 20)
+            assert chunk, "the HSM hung up"
+            for answer_type, answer in self._reader.feed(chunk):
+                assert answer_type is not FrameType.REFUSED, answer
+                return answer
+
+    def ask(self, keys: list[KeyBinding], commands: list[Any]) -> list[Any]:
+        """One frame, exactly as given."""
+        sealed = self._outbound.seal(
+            self._keys[0], FrameType.COMMANDS, encode_message(CommandFrame(trace=False, keys=keys, commands=commands))
+        )
+        answer = self._exchange(FrameType.COMMANDS, sealed)
+        return decode_answer_frame(self._inbound.open(self._keys[1], FrameType.ANSWERS, answer)).answers
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _binding(scene: Scene, key_id: str) -> KeyBinding:
+    (ekt,) = [ekt for ekt in scene.state.ekts(scene.store) if ekt.key_id == key_id]
+    m = ekt.metadata
+    return KeyBinding(ekt.token, m.key_id, m.account, m.region, m.hbkid, m.spec, m.usage, current=True)
+
+
+def _mixed(scene: Scene, count: int) -> list[Any]:
+    """Commands of every kind for one frame, a few of them to be refused; the keys are both of the scene's."""
+    source, blob, plaintext = scene.blobs[-1]
+    at = scene.keys.index(source) if source in scene.keys else 0
+    kinds: list[Callable[[int], Any]] = [
+        lambda n: GenerateDataKey(n, 0, 32, CONTEXT, with_plaintext=True),
+        lambda n: Decrypt(n, at, blob, CONTEXT),
+        lambda n: Encrypt(n, 1, secrets.token_bytes(300), CONTEXT),
+        lambda n: ReEncrypt(n, at, 1 - at, blob, CONTEXT, CONTEXT),
+        lambda n: Decrypt(n, at, blob, {"tenant": "red"}),
+        lambda n: GenerateDataKey(n, 1, 64, CONTEXT, with_plaintext=False),
+        lambda n: UnsealColumn(n, "settings.value", "another row", scene.sealed_store_key()),
+        lambda n: UnsealColumn(n, "settings.value", "store-key", scene.sealed_store_key()),
+        lambda n: GenerateHbk(n, "made here", "000000000000", REGION, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
+        lambda n: SealColumn(n, "settings.value", "another row", plaintext),
+        lambda n: SignAuditHead(n, secrets.token_bytes(48)),
+        lambda n: GenerateRandom(n, 32),
+    ]
+    return [kinds[n % len(kinds)](n) for n in range(count)]
+
+
+def _learn_frame(scene: Scene, commands: list[Any], answers: list[Any]) -> None:
+    """What the frame made becomes needles, each blob with the key that made it."""
+    assert [answer.request_id for answer in answers] == [command.request_id for command in commands]
+    for command, answer in zip(commands, answers, strict=True):
+        name = f"{type(command).__name__} in a frame of {len(commands)}"
+        match answer:
+            case DataKeyAnswer():
+                scene.learn(name, scene.keys[command.key], answer.blob, answer.plaintext)
+            case CiphertextAnswer():
+                key = command.key if isinstance(command, Encrypt) else command.destination_key
+                scene.learn(name, scene.keys[key], answer.blob, None)
+            case PlaintextAnswer() if isinstance(command, GenerateRandom):
+                scene.for_hsm.add("random bytes", answer.plaintext)
+            case HbkAnswer():
+                scene.for_hsm.add("HBK made in a frame", scene.state.open_ekt(answer.ekt).hbk)
+
+
+def _at_once(installation: Installation, action: str, bodies: list[bytes]) -> list[tuple[int, dict[str, Any]]]:
+    """Signed requests on a connection each, delivered while the service is held, so that it finds all of them."""
+    host = f"127.0.0.1:{installation.port}"
+    pid = installation.pid_of("kms")
+    with ExitStack() as stack:
+        address = ("127.0.0.1", installation.port)
+        connections = [stack.enter_context(socket.create_connection(address, 20)) for _ in bodies]
+        requests = [_signed(host, action, body) for body in bodies]
+        time.sleep(0.05)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for connection, request in zip(connections, requests, strict=True):
+                connection.sendall(request)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        return [_answer(connection) for connection in connections]
+
+
+def _signed(host: str, action: str, body: bytes) -> bytes:
+    headers = [
+        (b"X-Amz-Target", b"TrentService." + action.encode()),
+        (b"Content-Type", b"application/x-amz-json-1.1"),
+    ]
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    added = sign(
+        "POST",
+        host,
+        b"/",
+        headers,
+        body,
+        access_key_id="test",
+        secret="test",
+        region=REGION,
+        service="kms",
+        amz_date=now,
+        session_token=None,
+    )
+    lines = [b"POST / HTTP/1.1", b"Host: " + host.encode(), b"Content-Length: %d" % len(body)]
+    lines += [b"%b: %b" % header for header in (*headers, *added)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def _answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _some(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
+    )
+    while len(body) < length:
+        body += _some(connection)
+    return int(head.split()[1]), json.loads(body)
+
+
+def _some(connection: socket.socket) -> bytes:
+    chunk = connection.recv(1 << 16)
+    assert chunk, "the service hung up"
+    return chunk
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    running = Installation()
+    try:
+        yield Scene(running.start())
+    finally:
+        running.destroy()
+
+
+def _work(scene: Scene, operations: int, bursts: tuple[str, ...], frames: int) -> None:
+    """Operations one by one with a scan after each, then bursts, then frames of our own, likewise."""
+    scene.hits.clear()
+    scene.scans = 0
+    done = 0
+    for name, operation in scene.single():
+        operation()
+        scene.operations[name] += 1
+        done += 1
+        scene.scan_hsm(name)
+        if done >= operations:
+            break
+    whole_frames = 0
+    for kind in bursts:
+        whole_frames += scene.burst(kind)
+        scene.scan_hsm(f"64 x {kind}")
+    _own_frames(scene, frames)
+    print(
+        f"{done} single operations, {len(bursts)} bursts of 64 ({whole_frames} as one frame), "
+        f"{frames} frames of 64 and {frames} of 1 of our own: {scene.scans} scans, {len(scene.hits)} hits"
+    )
+    assert not scene.hits, scene.hits[:10]
+    # A chore of the service may come in between and split a burst; most go through in one piece.
+    assert whole_frames * 2 >= len(bursts)
+    service, files = scene.scan_service(), scene.scan_files()
+    assert not service.hits, service.hits[:10]
+    assert not files.hits, files.hits[:10]
+    assert service.bytes_read > 8 << 20
+    assert files.bytes_read > 0
+
+
+def _own_frames(scene: Scene, frames: int) -> None:
+    """Frames of every kind of command, of 64 and of one; the keys of the session are needles too."""
+    if not frames:
+        return
+    host = Host(scene)
+    try:
+        scene.scan_hsm("handshake")
+        keys = [_binding(scene, key_id) for key_id in scene.keys]
+        for turn in range(frames):
+            mixed = _mixed(scene, BURST)
+            # One alone, another kind each time, and the last of a frame last: what it leaves nobody overwrites.
+            for commands in (mixed[turn % len(mixed) :] + mixed[: turn % len(mixed)], [mixed[turn % len(mixed)]]):
+                _learn_frame(scene, commands, host.ask(keys, commands))
+                scene.scan_hsm(f"a frame of {len(commands)}, last {type(commands[-1]).__name__}")
+    finally:
+        host.close()
+
+
+def test_after_single_and_64_command_frames_no_key_is_left_in_either_process_or_in_any_file(scene: Scene) -> None:
+    _work(scene, 40, ("generate", "decrypt"), 6)
+
+
+@pytest.mark.long
+def test_after_360_operations_and_bursts_of_every_kind_no_key_is_left_anywhere(scene: Scene) -> None:
+    _work(scene, 400, ("generate", "decrypt", "re-encrypt", "encrypt", "fail") * 4, 60)
+    assert scene.scans >= 400
+
+
+# ── the scan itself: it finds what is there, and the measures are what makes the difference ─────────────────────────
+
+# Keeps what it is given, or an HMAC object made of it.
+_KEEPER = """
+import hmac, sys
+given = sys.stdin.buffer.read(int(sys.argv[2]))
+kept = hmac.new(given, b"", "sha256") if sys.argv[1] == "hmac" else bytes(bytearray(given))
+print("ready", flush=True)
+sys.stdin.buffer.read()
+"""
+
+
+def _found(key: bytes, kept: bytes, how: str = "bytes") -> set[str]:
+    """In which forms the scan finds `key` in a process with the HSM's allocator that keeps `kept`."""
+    environment = {"PATH": os.environ["PATH"], **ALLOCATOR}
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", _KEEPER, how, str(len(kept))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
+    try:
+        keeper.stdin.write(kept)
+        keeper.stdin.flush()
+        assert keeper.stdout.readline() == b"ready\n"
+        report = scan_process(keeper.pid, Needles({"planted": key}))
+        assert report.bytes_read > 8 << 20
+        return {hit.form for hit in report.hits}
+    finally:
+        keeper.kill()
+        keeper.communicate()
+
+
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [
+        (bytes, {"raw"}),
+        (lambda key: key[::-1], {"reversed"}),
+        (lambda key: key.hex().encode(), {"hex"}),
+        (lambda key: key.hex().upper().encode(), {"hex"}),
+        (base64.b64encode, {"base64"}),
+        (lambda key: base64.b64encode(b"a" + key), {"base64"}),
+        (lambda key: base64.urlsafe_b64encode(b"ab" + key), {"base64"}),
+        (lambda key: b"abc" + key[:16], {"raw"}),
+        (lambda key: b"x" + key[16:], {"raw"}),
+        (lambda key: b"abcdefg" + key[5:21] + b"x", {"raw"}),
+        (lambda key: aes_256_schedule(key)[77:100], {"AES key schedule"}),
+        (lambda key: b"xyz" + key[3:18], set()),  # Fifteen bytes are under the window.
+        (lambda key: secrets.token_bytes(len(key)), set()),
+    ],
+)
+def test_the_scan_finds_a_planted_key_in_every_form(kept: Callable[[bytes], bytes], found: set[str]) -> None:
+    key = secrets.token_bytes(32)
+    assert _found(key, kept(key)) == found
+
+
+def test_the_scan_finds_the_states_of_an_hmac_which_are_as_good_as_its_key() -> None:
+    assert {"HMAC inner state", "HMAC outer state"} <= _found(key := secrets.token_bytes(32), key, "hmac")
+
+
+def test_the_scan_knows_what_stands_for_a_key() -> None:
+    # FIPS 197, A.3, last round key; FIPS 180-4's example "abc".
+    key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+    assert aes_256_schedule(key)[-16:].hex() == "fe4890d1e6188d0b046df344706c631e"
+    block = b"abc\x80" + bytes(52) + (24).to_bytes(8, "big")
+    words = b"".join(word.to_bytes(4, "big") for word in sha256_state(block))
+    assert words.hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    needles = Needles({"key": key})
+    found = needles.find(bytes(24) + aes_256_schedule(key)[100:140] + bytes(24))
+    assert ("key", "AES key schedule", 24, 40) in found
+
+
+def test_the_hsm_without_the_allocators_settings_does_not_start(scene: Scene) -> None:
+    config = scene.installation.home / "hsm" / "hsm-1.toml"
+    refused = {}
+    for name, environment in (("none", {}), ("half", {"PYTHONMALLOC": "malloc"}), ("whole", ALLOCATOR)):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "strongroom.hsm", "--config", str(_beside(config))),
+                    *("--control-fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                ],
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environment},
+                pass_fds=(theirs.fileno(),),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        refused[name] = done.stderr.strip()
+    for name in ("none", "half"):
+        assert refused[name] == "self-test failed: zeroisation of freed memory", refused
+    # With them it comes as far as the seal, which this configuration does not have.
+    assert "FileNotFoundError" in refused["whole"], refused
+
+
+def _beside(config: Path) -> Path:
+    """The same configuration, but for a socket and a seal of its own: the running HSM is not to be disturbed."""
+    other = config.with_name("other.toml")
+    text = config.read_text().replace("hsm-1.sock", "other.sock").replace("local.secret", "none.secret")
+    other.write_text(text)
+    return other
+
+
+# Loaded by every python of an installation that has it on its path; it acts in the HSM and its launcher only, from
+# outside of them: the product has no switch for this.
+_WITHOUT_WIPING = """
+import sys
+if "strongroom.supervisor" in sys.orig_argv:
+    import strongroom.supervisor.children
+    strongroom.supervisor.children._HSM_ENVIRONMENT.clear()
+if "strongroom.hsm" in sys.orig_argv:
+    import strongroom.hsm.rinse, strongroom.hsm.self_tests
+    strongroom.hsm.rinse.rinse = lambda: None
+    strongroom.hsm.self_tests._TESTS.pop("zeroisation of freed memory")
+"""
+
+
+def test_without_the_measures_the_same_scan_is_full_of_keys(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_WITHOUT_WIPING)
+    careless = Installation()
+    path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    careless.environment["PYTHONPATH"] = os.pathsep.join(path)
+    try:
+        scene = Scene(careless.start())
+        scene.generate_data_key()
+        scene.burst("generate")
+        scene.scan_hsm("GenerateDataKey, carelessly")
+        kinds = {hit.secret.split(" ")[0] for hit in scene.hits}
+        assert "data" in kinds
+        assert len(scene.hits) > 10
+    finally:
+        careless.destroy()
