@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from testkit.installation import Installation
 
 # Nothing that a developer's machine is configured for may reach the clients under test.

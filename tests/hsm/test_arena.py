@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import os
 import signal
 from pathlib import Path
@@ -108,6 +110,7 @@ def test_a_child_has_none_of_it(kernel: str, monkeypatch: pytest.MonkeyPatch) ->
     view[:] = b"k" * 32
     child = os.fork()
     if child == 0:
+        faulthandler.disable()
         try:
             seen = bytes(view)
         except BaseException:  # noqa: BLE001 -- the child must not come back into the test runner.
@@ -119,12 +122,25 @@ def test_a_child_has_none_of_it(kernel: str, monkeypatch: pytest.MonkeyPatch) ->
     assert bytes(view) == b"k" * 32
 
 
-def test_the_arena_is_in_no_core_dump_and_no_child() -> None:
+def flags_of(address: int) -> set[str]:
+    """The VmFlags of the mapping that holds an address (proc(5))."""
+    holds = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first = line.split()[0]
+        if "-" in first:
+            start, end = (int(part, 16) for part in first.split("-"))
+            holds = start <= address < end
+        elif holds and first == "VmFlags:":
+            return set(line.split()[1:])
+    raise LookupError(hex(address))
+
+
+@pytest.mark.parametrize("kernel", ["as it is", "without memfd_secret"])
+def test_the_arena_is_in_no_core_dump_and_no_child(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kernel != "as it is":
+        monkeypatch.setattr(arena_module, "_MEMFD_SECRET", -1)
     arena = Arena()
-    if arena.kind != "memfd_secret":
-        pytest.skip(f"the arena is {arena.kind} here")
-    mappings = Path("/proc/self/smaps").read_text().split("secretmem")[1:]
-    assert mappings
-    for mapping in mappings:
-        vm_flags = mapping.split("VmFlags:")[1].splitlines()[0].split()
-        assert {"dd", "dc"} <= set(vm_flags), vm_flags
+    flags = flags_of(ctypes.addressof(ctypes.c_char.from_buffer(arena._map)))
+    assert flags >= {"dd", "dc"}  # Not in a dump, not copied on fork.
+    if arena.kind != "unlocked":
+        assert "lo" in flags

@@ -350,6 +350,14 @@ def test_a_forged_token_brings_no_ring_into_a_recovery(hsm: Hsm) -> None:
     assert answer == control.ControlRefused(Status.AUTHENTICATION_FAILED)
 
 
+def test_a_token_of_another_domain_is_refused_even_from_a_pinned_signer(hsm: Hsm) -> None:
+    created, domain = created_of(hsm), hsm.module.domain()
+    state = msgspec.structs.replace(hsm.domain, domain_id=bytes(16))
+    token = domain_token.export_domain_token(state, domain.ring, domain.identity, hsm.entropy)
+    answer = Hsm(hsm_id="hsm-2").recover_domain(created.recovery_bundle, created.shares, token)
+    assert answer == control.ControlRefused(Status.UNKNOWN_DOMAIN)
+
+
 def test_a_forged_token_would_be_taken_without_the_pinned_signers(hsm: Hsm, monkeypatch: pytest.MonkeyPatch) -> None:
     created = created_of(hsm)
     opening = domain_module.open_domain_token

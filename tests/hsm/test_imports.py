@@ -1,6 +1,6 @@
 """What the HSM process loads: `cryptography`, `msgspec`, ours, and a short list of the standard library.
 
-The list grows only by an ADR (design, section 2). Public names only: what begins with an underscore is the C half of one.
+The list grows only by an ADR. Public names only: what begins with an underscore is the C half of one.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.boundary import control
+from strongroom.boundary import control, session
 from strongroom.boundary.frames import FRAME_BYTES_MAX, FrameReader, FrameType, format_frame
 from strongroom.boundary.messages import GenerateRandom, PlaintextAnswer, decode_answer_frame
 from strongroom.boundary.statuses import Status
@@ -333,3 +333,17 @@ def test_one_peers_bytes_do_not_reach_another_peers_frame(server: RunningServer)
     assert other.is_alive()
     one.socket.sendall(framed[3:])
     assert one.receive() is not None
+
+
+def test_no_message_of_a_stranger_ends_the_process(server: RunningServer) -> None:
+    """Two that did: text that is not UTF-8, and a token longer than the arena (the domain key id is public)."""
+    (domain_key_id,) = server.hsm.domain_keys
+    long_token = b"SRTK\x01\x02" + domain_key_id + bytes(14 + 500_000)
+    bystander = server.connect()
+    for frame_type, body, status in (
+        (FrameType.HELLO, b"\x94\xc4\x00\xa1\xff\xc4\x00\xc4\x00", Status.MALFORMED),
+        (FrameType.OPEN, session.encode(session.Open(long_token, bytes(32))), Status.TOKEN_INVALID),
+    ):
+        wire = server.connect()
+        assert wire.ask(frame_type, body) == (FrameType.REFUSED, bytes((status,)))
+        assert bystander.is_alive()

@@ -128,7 +128,7 @@ def test_the_domain_of_a_token_is_compared_too(hsm: Hsm) -> None:
 
 
 def test_swapped_rows_are_refused_both_ways(shared_hsm: Hsm, peer: Peer) -> None:
-    """Class 6 of the threats: token rows swapped between two keys of the database."""
+    """Token rows swapped between two keys of the database."""
     one = shared_hsm.generate_key(peer)
     other = shared_hsm.generate_key(peer, "11111111-2222-4333-8444-555566667777")
     for record, token in ((one, other), (other, one)):
@@ -239,7 +239,7 @@ def test_wrong_tokens_do_not_use_up_the_room_of_right_ones(shared_hsm: Hsm, peer
     assert isinstance(answers[63], CiphertextAnswer)
 
 
-# ── every blob kind at every consumer (threats, class 11) ───────────────────────────────────────────────────────────
+# ── every blob kind at every consumer ───────────────────────────────────────────────────────────
 
 
 class Kinds:

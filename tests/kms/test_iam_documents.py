@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from random import Random
 from typing import Any
 
 import pytest
@@ -59,6 +60,13 @@ def test_a_statement_without_action_or_resource_is_taken_and_has_no_effect(missi
     assert (statement.actions if missing == "Action" else statement.resources) == ()
 
 
+@pytest.mark.parametrize("missing", ["Action", "Resource"])
+def test_an_identity_policy_without_action_or_resource_is_refused(missing: str) -> None:
+    statement = {key: value for key, value in without("Principal").items() if key != missing}
+    words = f"Statement[0]: Policy statement must contain {missing.lower()}s."
+    assert refusal(text_of(statement), PolicyKind.IDENTITY) == words
+
+
 @pytest.mark.parametrize("version", ["2012-10-17", "2008-10-17"])
 def test_both_versions_are_taken(version: str) -> None:
     parse_policy(text_of(GOOD, Version=version, Id="x"), PolicyKind.KEY)
@@ -93,7 +101,7 @@ REFUSED_STATEMENTS: list[tuple[Any, str]] = [
     (GOOD | {"Principal": [ROOT]}, "Statement[1].Principal must be * or an object"),
     (GOOD | {"Principal": {}}, "Statement[1].Principal must be * or an object"),
     (
-        GOOD | {"Principal": {"Service": "s3.amazonaws.com"}},
+        GOOD | {"Principal": {"Service": "s3"}},
         "Statement[1].Principal: the element 'Service' is not supported",
     ),
     (GOOD | {"Principal": {"Federated": "x"}}, "Statement[1].Principal: the element 'Federated' is not supported"),
@@ -235,13 +243,19 @@ def matches_naively(pattern: str, value: str) -> bool:
     return len(value) in reached
 
 
-@settings(max_examples=3000, deadline=None)
-@given(st.text("ab*?", max_size=12), st.text("abc", max_size=14))
-def test_wildcards_match_what_the_documentation_says(pattern: str, value: str) -> None:
-    assert pattern_of(pattern).matches(value) == matches_naively(pattern, value)
+def test_wildcards_match_what_the_documentation_says() -> None:
+    seeded = Random(1)
+    matched = 0
+    for _ in range(3000):
+        pattern = "".join(seeded.choices("ab*?", k=seeded.randrange(13)))
+        value = "".join(seeded.choices("abc", k=seeded.randrange(15)))
+        wanted = matches_naively(pattern, value)
+        assert pattern_of(pattern).matches(value) == wanted, (pattern, value)
+        matched += wanted
+    assert matched > 100
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_everything_but_the_two_wildcards_means_itself(text: str) -> None:
     literal = text.replace("*", "").replace("?", "").replace("$", "")

@@ -1,6 +1,7 @@
 """What must never succeed: operations that do not exist, callers who are nobody, names from inside, bombs, odd paths.
 
-Classes 1, 9, 16 and 24 of the threats: each line of their tables, over real HTTP, for all 56 operations where it says so.
+Missing authentication, JSON bombs, odd paths and internal names: each line of their tables, over real HTTP, for all 56
+operations where it says so.
 The codes of refused signatures are those of `test_sigv4_refusals.py`, where their sources stand.
 """
 

@@ -31,7 +31,7 @@ from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.validation import RequestRefused, decode_request, encode_response, explain
 
 KEY_ARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-REFUSAL_MS_MAX = 50  # threats.md 1, row 9
+REFUSAL_MS_MAX = 50
 
 
 def refusal(operation: str, body: Any) -> RequestRefused:

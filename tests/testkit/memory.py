@@ -184,9 +184,10 @@ class Needles:
         for name, secret in secrets.items():
             self.add(name, secret)
 
-    def add(self, name: str, secret: bytes) -> None:
+    def add(self, name: str, secret: bytes, *, deep: bool | None = None) -> None:
+        """`deep` is worth its memory for keys; for data that was no key, plain forms are enough."""
         assert len(secret) >= WINDOW_BYTES, f"{name} is too short to be recognised"
-        for form, needle in dict.fromkeys(forms_of(secret, deep=self._deep)):
+        for form, needle in dict.fromkeys(forms_of(secret, deep=self._deep if deep is None else deep)):
             for at in range(len(needle) - _WORD_BYTES + 1):
                 piece = struct.unpack_from("=Q", needle, at)[0]
                 self._pieces[piece].append((name, form, needle, at))

@@ -17,7 +17,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "shapes.p
 MODULE_LINES_MAX, HSM_MODULE_LINES_MAX = 400, 250
 FUNCTION_LINES_MAX, HSM_FUNCTION_LINES_MAX = 50, 40
 VAULT_LINES_MAX, HSM_LINES_MAX = 400, 2500
-# Known answers and their tests are data, and no part of the HSM's budget (design: "without known-answer data").
+# Known answers and their tests are data, and no part of the HSM's budget.
 KNOWN_ANSWERS = {SOURCE / "hsm" / "self_tests.py"}
 # Raised with a reason, in docs/adr/0014.
 RAISED: dict[str, int] = {}

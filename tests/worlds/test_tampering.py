@@ -1,4 +1,4 @@
-"""Acceptance 3, threats 6 and 11: whatever somebody changes in a blob, a context, a request or a row, no plaintext comes
+"""Whatever somebody changes in a blob, a context, a request or a row, no plaintext comes
 out, and the answer is AWS's.
 
 Three places of attack: the blob in the customer's hands, the row in the store (with and without the store key), and the

@@ -12,6 +12,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def _uids(pid: int) -> set[int]:
     return set(map(int, line.split()[1:]))
 
 
+def _banner_says(installation: Installation, words: str) -> bool:
+    """The banner comes after the service is ready: a moment later than /readyz."""
+    deadline = time.monotonic() + 10
+    while words not in installation.output.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return words in installation.output.read_text()
+
+
 # What a user is told about each path and process: "opened", or the name of the error.
 _PROBE = """
 import ctypes, errno, json, os, sys
@@ -111,7 +120,7 @@ def test_hsm_and_service_run_as_two_users_and_neither_as_root(two_users: Install
     assert len(hsm) == len(kms) == 1
     assert hsm.isdisjoint(kms)
     assert 0 not in hsm | kms
-    assert f"HSM and service run as two users ({hsm.pop()} and {kms.pop()})" in two_users.output.read_text()
+    assert _banner_says(two_users, f"HSM and service run as two users ({hsm.pop()} and {kms.pop()})")
 
 
 def test_two_users_serve_all_the_same(two_users: Installation) -> None:
@@ -338,4 +347,4 @@ def _has_landlock() -> bool:
 def test_one_user_is_called_one_user_by_the_banner(installation: Installation) -> None:
     if len(_uids(installation.pid_of("hsm")) | _uids(installation.pid_of("kms"))) > 1:
         pytest.skip("this installation runs as two users")
-    assert "the wall holds against bugs only" in installation.output.read_text()
+    assert _banner_says(installation, "the wall holds against bugs only")

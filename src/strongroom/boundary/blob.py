@@ -11,7 +11,7 @@
 | 65 + n | 16 | GCM tag |
 
 Additional authenticated data: bytes 0 to 64, then the KMS key id (4-byte length in front), then the canonical
-encryption context. The ARN is not in it: multi-Region keys share blobs (design 4.5).
+encryption context. The ARN is not in it: multi-Region keys share blobs.
 """
 
 from __future__ import annotations

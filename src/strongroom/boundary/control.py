@@ -1,7 +1,7 @@
 """What a supervisor says to the HSM that it started, over a socket pair that the HSM inherited; no session.
 
 The HSM opens no files after its start, so it returns what must be kept (`DomainCreated.sealed_state`) as bytes, and wraps
-nothing new until the supervisor has acknowledged that it is stored (design 4.13).
+nothing new until the supervisor has acknowledged that it is stored.
 """
 
 from __future__ import annotations

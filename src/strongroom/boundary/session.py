@@ -35,7 +35,7 @@ from strongroom.boundary.derivation import derive
 from strongroom.boundary.frames import FrameType
 from strongroom.boundary.statuses import RefusedError, Status
 
-# Design 4.10: at most fifteen minutes.
+# A stolen session key is worth this long at most.
 SESSION_LIFETIME_S: Final = 900
 RANDOM_BYTES: Final = 32
 POINT_BYTES: Final = 97
@@ -164,7 +164,7 @@ def new_ephemeral() -> ec.EllipticCurvePrivateKey:
 
 
 def negotiated_key(private: ec.EllipticCurvePrivateKey, peer_public: bytes, transcript: bytes) -> bytes:
-    """The key that carries the session key once (ephemeral ECDH on both sides, design 4.10)."""
+    """The key that carries the session key once (ephemeral ECDH on both sides)."""
     shared = private.exchange(ec.ECDH(), parse_public(peer_public))
     return HKDF(SHA384(), SESSION_KEY_BYTES, salt=transcript, info=b"strongroom negotiated key").derive(shared)
 

@@ -1,6 +1,6 @@
-"""The HSM's vocabulary of refusals: one status byte (design 4.4).
+"""The HSM's vocabulary of refusals: one status byte.
 
-`kms/wire/faults.py` holds the only table from here to AWS's exceptions, and a test holds that it is complete.
+`kms/faults.py` holds the only table from here to AWS's exceptions, and a test holds that it is complete.
 """
 
 from __future__ import annotations

@@ -67,14 +67,22 @@ def _files(home: Path) -> Iterator[Finding]:
 
 
 def _recovery(home: Path) -> Iterator[Finding]:
+    """Files for people that should lie elsewhere by now."""
     try:
-        shares = list((home / "recovery").glob("recovery-share-*"))
-    except PermissionError:
-        shares = []
-    if shares:
-        yield "weak", f"recovery bundle and share still lie in {home / 'recovery'}: take them to two safe places"
+        left = sorted(path.name for path in (home / "recovery").iterdir() if path.name.startswith("recovery-"))
+    except OSError:
+        yield "ok", "the recovery directory is out of this user's sight"
     else:
-        yield "ok", "no recovery share lies in the home"
+        if left:
+            yield "weak", f"{', '.join(left)} still in {home / 'recovery'}: take them to two safe places"
+        else:
+            yield "ok", "no recovery bundle or share lies in the home"
+    first = home / "service" / "first-access-key"
+    try:
+        if first.exists():
+            yield "weak", f"the first access key still lies in {first}: move it away, backups would hold it"
+    except PermissionError:
+        pass
 
 
 def _service(home: Path) -> Iterator[Finding]:
@@ -92,6 +100,11 @@ def _service(home: Path) -> Iterator[Finding]:
     hsm_uid, kms_uid = int(measures["user id"]), (home / "service").stat().st_uid
     if hsm_uid == kms_uid:
         yield "weak", f"one user ({hsm_uid}) runs HSM and service: the wall holds against bugs only"
+        confined = status["confined"]
+        yield (
+            ("ok" if confined else "weak"),
+            f"the service {'has shut itself' if confined else 'is not shut'} off the seal (Landlock)",
+        )
     else:
         yield "ok", f"HSM and service run as two users ({hsm_uid} and {kms_uid})"
     audit = status["audit"]

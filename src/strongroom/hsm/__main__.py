@@ -19,7 +19,7 @@ from strongroom.hsm.arena import Arena
 from strongroom.hsm.config import HsmConfig, load_config
 from strongroom.hsm.domain.domain import DomainMaker
 from strongroom.hsm.domain.seal import SECRET_BYTES
-from strongroom.hsm.entropy import Entropy
+from strongroom.hsm.entropy import Entropy, EntropyFailureError
 from strongroom.hsm.hardening import harden
 from strongroom.hsm.module import Module
 from strongroom.hsm.self_tests import SelfTestError, run_self_tests
@@ -45,7 +45,10 @@ def _build(config: HsmConfig, measures: dict[str, str]) -> Module:
     arena = Arena()
     seal_secret = arena.lasting.take(SECRET_BYTES)
     _read_secret(config.seal_secret, seal_secret)
-    entropy = Entropy()
+    try:
+        entropy = Entropy()
+    except EntropyFailureError:
+        raise SystemExit("self-test failed: the kernel's random bytes repeat themselves") from None
     maker = DomainMaker(config.hsm_id, arena.lasting, seal_secret, entropy)
     module = Module(arena, entropy, time.time, maker, config.hsm_id)
     module.measures.update(measures)

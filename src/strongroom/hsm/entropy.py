@@ -45,9 +45,9 @@ class Entropy:
         self._last = b""
 
     def draw(self, length: int) -> bytes:
-        """At least 16 bytes are drawn, so that two equal draws in a row are a failure and not chance."""
-        drawn = os.getrandom(max(length, 16))
+        """`length` bytes; 16 more are drawn in front, to be compared with the last ones and kept in their stead."""
+        drawn = os.getrandom(16 + length)
         if drawn[:16] == self._last:
             raise EntropyFailureError
         self._last = drawn[:16]
-        return drawn[:length] if length < 16 else drawn
+        return drawn[16:]

@@ -1,7 +1,7 @@
 """What this process takes away from itself before it holds a key, and what could not be taken.
 
 Each measure reports one word, shown by `strongroom doctor` and the HSM's status; a measure that is missing is never
-silent. Sources: prctl(2), setrlimit(2), threats file sections 3.1 to 3.3.
+silent. Sources: prctl(2), setrlimit(2).
 """
 
 from __future__ import annotations

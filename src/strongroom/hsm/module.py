@@ -7,7 +7,7 @@
 | OPERATIONAL | everything, once its sealed state is acknowledged | acknowledge, status | MUTE |
 | MUTE | silence | silence | (only a restart) |
 
-Only the module's own checks mute it (design 4.12): nothing that a peer sends is escalated beyond a refusal.
+Only the module's own checks mute it: nothing that a peer sends is escalated beyond a refusal.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def main() -> None:
     harden(arguments.parent)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s %(levelname)s %(message)s")
     config = load_config(arguments.config)
-    if config.confine_writing:
-        confine(config.confine_reading, config.confine_writing)
+    if config.confine_writing and not confine(config.confine_reading, config.confine_writing):
+        logging.getLogger("strongroom.kms").warning("this kernel has no Landlock: the service can see the HSM's seal")
     try:
         uvloop.run(_serve(config, arguments.ready_fd))
     except Fault as fault:

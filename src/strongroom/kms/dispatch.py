@@ -1,4 +1,4 @@
-"""From a request to its answer, in the order in which this file reads (design 3).
+"""From a request to its answer, in the order in which this file reads.
 
 Requests that arrive in one loop turn are one batch: records are refreshed once, commands leave in one frame. What a frame
 of answers completes is one batch too: one write to the audit trail, then the answers. No answer leaves before its record.

@@ -49,7 +49,6 @@ class Deferred(Generic[T]):
 
 def drive(coroutine: Coroutine[Any, Any, T], outcome: Outcome[T]) -> None:
     """Run until the first wait; the rest runs from the callbacks of what is awaited. `outcome` is called once."""
-
     _Driven(coroutine, outcome).step()
 
 

@@ -1,4 +1,4 @@
-"""The one gate: find the key, decide, record, and hand out permits (design 5, 17).
+"""The one gate: find the key, decide, record, and hand out permits.
 
 Per demand of an operation: 1. find what the reference names, 2. evaluate, 3. make the permit. When all demands are met and
 the operation changes something, 4. the intent is in the audit trail before anything happens. Refusals are recorded with

@@ -1,4 +1,4 @@
-"""Permits: the proof in the types that somebody decided (design 17).
+"""Permits: the proof in the types that somebody decided.
 
 A permit is made by the gate alone (a tidy test holds that), for one request, one action and one resource at one version,
 and is redeemed once: where the command for the HSM is built, or where a change is committed. An operation without a permit

@@ -51,6 +51,15 @@ def harden(parent_pid: int) -> None:
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
+def is_confined() -> bool:
+    """Whether this process keeps itself off the file system, for status: it asks what it may still open."""
+    try:
+        os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY))
+    except PermissionError:
+        return True
+    return False
+
+
 def confine(reading: Sequence[str], writing: Sequence[str]) -> bool:
     """See nothing of the file system but these trees from now on; False where the kernel has no Landlock."""
     ruleset = _LIBC.syscall(_CREATE_RULESET, ctypes.byref(_Ruleset(_ALL_RIGHTS)), ctypes.sizeof(_Ruleset), 0)

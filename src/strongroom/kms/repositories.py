@@ -1,4 +1,4 @@
-"""The records of the normal world and the port through which they are kept (design 19, 20, 21).
+"""The records of the normal world and the port through which they are kept.
 
 Invariants, whatever implements `Store`:
 - A change is answered only after its commit is durable, and its expected versions were checked inside its transaction.

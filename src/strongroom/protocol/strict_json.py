@@ -1,4 +1,4 @@
-"""JSON read more strictly than `json` reads it: one parser for requests and for policy documents (threats 1.7 to 1.9).
+"""JSON read more strictly than `json` reads it: one parser for requests and for policy documents.
 
 What is refused: a name that occurs twice in an object, text that is not UTF-8, half a surrogate pair, numbers that are not
 finite or have thousands of digits, nesting too deep for the interpreter. Wrong case is simply another name.

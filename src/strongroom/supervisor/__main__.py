@@ -32,7 +32,9 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument("--tls-cert", default="", help="certificate chain in PEM; needed to serve beyond loopback")
         up.add_argument("--tls-key", default="", help="private key of the certificate in PEM")
         up.add_argument("--account", default="", help="12-digit account id (default 000000000000)")
-        up.add_argument("--region", default="us-east-1", help="region name in ARNs and signatures (default us-east-1)")
+        up.add_argument(
+            "--region", default="", help="region in ARNs and signatures (default: the home's; us-east-1 at first)"
+        )
         up.add_argument("--dev", action="store_true", help="development: credentials test/test, loopback only")
         up.add_argument(
             "--strict-audit", action="store_true", help="answer only when the audit record is on stable storage"

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Final
 
-# Without these a freed block keeps its bytes (threats 0.1); glibc reads them at exec, so only a launcher can set them.
+# Without these a freed block keeps its bytes; glibc reads them at exec, so only a launcher can set them.
 _HSM_ENVIRONMENT: Final = {
     "PYTHONMALLOC": "malloc",
     "GLIBC_TUNABLES": "glibc.malloc.perturb=170:glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
@@ -22,7 +22,8 @@ _HSM_ENVIRONMENT: Final = {
 _PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "HOME")
 _STOP_S_MAX: Final = 8.0
 _BACKOFF_S: Final = (0.05, 0.1, 0.3, 1.0, 2.0, 5.0)
-_STABLE_S: Final = 30.0
+# A child that served this long did not die of its start.
+_STABLE_S: Final = 1.0
 
 
 def _environment() -> dict[str, str]:
@@ -86,18 +87,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 class BackOff:
-    """How long to wait before the next start of a child that keeps dying."""
+    """How long to wait before the next start of a child that keeps dying: one that served a while starts over."""
 
     def __init__(self) -> None:
         self._deaths = 0
-        self._started = time.monotonic()
+        self._serves_since: float | None = None
 
-    def started(self) -> None:
-        self._started = time.monotonic()
+    def serves(self) -> None:
+        self._serves_since = time.monotonic()
 
     def delay_s(self) -> float:
-        if time.monotonic() - self._started > _STABLE_S:
+        if self._serves_since is not None and time.monotonic() - self._serves_since > _STABLE_S:
             self._deaths = 0
+        self._serves_since = None
         delay = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)]
         self._deaths += 1
         return delay

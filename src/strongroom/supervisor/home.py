@@ -9,7 +9,7 @@
     recovery/              bundle and shares, until somebody takes them away
     run/{hsm,kms}/         sockets
 
-Seal and sealed state lie outside `service/`, so that a backup of the service's directory holds neither (design 15).
+Seal and sealed state lie outside `service/`, so that a backup of the service's directory holds neither.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Home:
             HomeError: the home was made for something else.
         """
         found = self.settings()
-        wanted = HomeSettings(_FORMAT, account or "000000000000", region, development)
+        wanted = HomeSettings(_FORMAT, account or "000000000000", region or "us-east-1", development)
         if found is None:
             write_durably(self.settings_file, format_toml(msgspec.to_builtins(wanted)).encode(), 0o644)
             return wanted
@@ -117,7 +117,7 @@ class Home:
             raise HomeError(f"{self.root} is not a development home: --dev would add well-known credentials to it")
         if account and found.account != account:
             raise HomeError(f"{self.root} belongs to account {found.account}, not to {account}")
-        if found.region != region:
+        if region and found.region != region:
             raise HomeError(f"{self.root} belongs to region {found.region}, not to {region}")
         return found
 

@@ -1,6 +1,6 @@
 """The supervisor's loop: start HSM, then service; restart what dies, with back-off; stop everything on SIGTERM.
 
-A mute HSM does not die, and is not restarted (design 12): silence is its answer, and its operators' business.
+A mute HSM does not die, and is not restarted: silence is its answer, and its operators' business.
 """
 
 from __future__ import annotations
@@ -54,6 +54,16 @@ class Options(msgspec.Struct, frozen=True):
         return f"{'https' if self.tls_certificate else 'http'}://{host}:{self.port}"
 
 
+class _Actor:
+    """One child: its process, and when to start it again after it died."""
+
+    def __init__(self, name: str) -> None:
+        self.name: Final = name
+        self.process: subprocess.Popen[bytes] | None = None
+        self.back_off: Final = children.BackOff()
+        self.due_s: float | None = None
+
+
 class Supervisor:
     """One home, one HSM, one service."""
 
@@ -62,10 +72,14 @@ class Supervisor:
         self.home: Final = Home(options.home)
         self._users: Users | None = None
         self._settings: HomeSettings | None = None
-        self._hsm: subprocess.Popen[bytes] | None = None
-        self._kms: subprocess.Popen[bytes] | None = None
+        self._hsm = _Actor("hsm")
+        self._kms = _Actor("kms")
         self._channel: ControlChannel | None = None
-        self._back_off = {"hsm": children.BackOff(), "kms": children.BackOff()}
+        # The descriptor on which a starting service will say that it serves, and until when it may take.
+        self._ready: int | None = None
+        self._ready_by_s = 0.0
+        self._new_files: list[Path] = []
+        self._announced = False
         self._stopping = False
 
     @property
@@ -172,9 +186,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._on_signal)
         try:
-            with wake, signals:
+            with wake, signals, selectors.DefaultSelector() as selector:
+                selector.register(wake, selectors.EVENT_READ)
                 self._start_all()
-                self._watch(wake)
+                self._watch(selector, wake)
         finally:
             signal.set_wakeup_fd(-1)
             self._stop_all()
@@ -184,79 +199,99 @@ class Supervisor:
             self._stopping = True
 
     def _start_all(self) -> None:
-        files: list[Path] = []
-        assert self._settings is not None
         if "hsm" in self._options.actors:
-            files = self._start_hsm()
+            self._new_files = self._start_hsm()
         if "kms" in self._options.actors:
             self._start_kms()
-        print_banner(self.home, self._settings, self._options.url, self.users, files)
+        else:
+            self._announce()
+
+    def _announce(self) -> None:
+        """Once, when everything that was asked for serves."""
+        if not self._announced:
+            self._announced = True
+            assert self._settings is not None
+            print_banner(self.home, self._settings, self._options.url, self.users, self._new_files)
 
     def _start_hsm(self) -> list[Path]:
-        self._back_off["hsm"].started()
-        self._hsm, control = children.start_hsm(str(self.home.hsm_config(HSM_ID)), self.users.hsm)
+        self._hsm.process, control = children.start_hsm(str(self.home.hsm_config(HSM_ID)), self.users.hsm)
         self._channel = ControlChannel(control)
         region = self._settings.region if self._settings else ""
-        return bring_up(self._channel, self.home, HSM_ID, region, self.users.kms)
+        files = bring_up(self._channel, self.home, HSM_ID, region, self.users.kms)
+        self._hsm.back_off.serves()
+        return files
 
     def _start_kms(self) -> None:
-        self._back_off["kms"].started()
-        self._kms, ready = children.start_kms(str(self.home.service / "kms.toml"), self.users.kms)
-        try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(ready, selectors.EVENT_READ)
-                if not selector.select(_READY_S_MAX) or os.read(ready, 16) != b"ready\n":
-                    raise HomeError("the service did not start; its own words are above")
-        finally:
-            os.close(ready)
+        """Start it and go on: what it says on `ready` is heard in `_watch`, where an HSM's death is seen meanwhile."""
+        self._kms.process, self._ready = children.start_kms(str(self.home.service / "kms.toml"), self.users.kms)
+        self._ready_by_s = time.monotonic() + _READY_S_MAX
 
-    def _watch(self, wake: socket.socket) -> None:
-        due: list[tuple[float, str]] = []
-        with selectors.DefaultSelector() as selector:
-            selector.register(wake, selectors.EVENT_READ)
-            while not self._stopping:
-                timeout = max(0.0, min(at for at, _ in due) - time.monotonic()) if due else None
-                if selector.select(timeout):
+    # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _watch(self, selector: selectors.BaseSelector, wake: socket.socket) -> None:
+        """1. wait for a signal, a word of the service or a time, 2. note who died, 3. start whose time has come."""
+        while not self._stopping:
+            if self._ready is not None and self._ready not in selector.get_map():
+                selector.register(self._ready, selectors.EVENT_READ)
+            for key, _ in selector.select(self._timeout_s()):  # 1
+                if key.fileobj is wake:
                     wake.recv(4096)
-                due += self._deaths()
-                for at, actor in list(due):
-                    if at <= time.monotonic() and not self._stopping:
-                        due.remove((at, actor))
-                        due += self._restart(actor)
-
-    def _deaths(self) -> list[tuple[float, str]]:
-        """Actors that have ended, each with the time to start it again."""
-        due = []
-        for actor in ("hsm", "kms"):
-            process = self._hsm if actor == "hsm" else self._kms
-            if process is not None and process.poll() is not None and not self._stopping:
-                delay = self._back_off[actor].delay_s()
-                print(
-                    f"strongroom: {actor} ended ({process.returncode}); starting it again", file=sys.stderr, flush=True
-                )
-                due.append((time.monotonic() + delay, actor))
-                if actor == "hsm":
-                    self._hsm = None
                 else:
-                    self._kms = None
-        return due
+                    selector.unregister(key.fd)
+                    self._on_ready()
+            for actor in (self._hsm, self._kms):
+                self._note_death(actor)  # 2
+                if actor.due_s is not None and actor.due_s <= time.monotonic() and not self._stopping:
+                    actor.due_s = None
+                    self._restart(actor)  # 3
+            if self._ready is not None and time.monotonic() > self._ready_by_s:
+                raise HomeError("the service does not start; its own words are above")
 
-    def _restart(self, actor: str) -> list[tuple[float, str]]:
-        start: Callable[[], object] = self._start_hsm if actor == "hsm" else self._start_kms
+    def _timeout_s(self) -> float | None:
+        times = [actor.due_s for actor in (self._hsm, self._kms) if actor.due_s is not None]
+        if self._ready is not None:
+            times.append(self._ready_by_s)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _on_ready(self) -> None:
+        """The service serves, or has ended before it did."""
+        assert self._ready is not None
+        serves = os.read(self._ready, 16) == b"ready\n"
+        os.close(self._ready)
+        self._ready = None
+        if serves:
+            self._kms.back_off.serves()
+            self._announce()
+        elif not self._announced:
+            raise HomeError("the service did not start; its own words are above")
+
+    def _note_death(self, actor: _Actor) -> None:
+        process = actor.process
+        if process is None or process.poll() is None or self._stopping:
+            return
+        actor.process = None
+        actor.due_s = time.monotonic() + actor.back_off.delay_s()
+        _say(f"{actor.name} ended ({process.returncode}); starting it again")
+
+    def _restart(self, actor: _Actor) -> None:
+        start: Callable[[], object] = self._start_hsm if actor is self._hsm else self._start_kms
         try:
             start()
         except (HomeError, OSError) as error:
-            print(f"strongroom: {actor}: {error}", file=sys.stderr, flush=True)
-            half_started = self._hsm if actor == "hsm" else self._kms
-            if half_started is not None:  # Never two of a kind: the next try must find the place empty.
-                children.stop(half_started)
-            return self._deaths() or [(time.monotonic() + self._back_off[actor].delay_s(), actor)]
-        return []
+            _say(f"{actor.name}: {error}")
+            if actor.process is not None:  # Never two of a kind: the next try must find the place empty.
+                children.stop(actor.process)
+                actor.process = None
+            actor.due_s = time.monotonic() + actor.back_off.delay_s()
 
     def _stop_all(self) -> None:
         """The service first: it still wants a last audit head signed."""
-        for process in (self._kms, self._hsm):
-            if process is not None:
-                children.stop(process)
+        for actor in (self._kms, self._hsm):
+            if actor.process is not None:
+                children.stop(actor.process)
         if self._channel is not None:
             self._channel.close()
+
+
+def _say(text: str) -> None:
+    print(f"strongroom: {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Who runs as whom (design 15): started by root, HSM and service run as two users; started by a user, both run as that user.
+"""Who runs as whom: started by root, HSM and service run as two users; started by a user, both run as that user.
 
 The wall between two processes of one user holds against bugs, not against whoever takes the service over; the banner and
 `doctor` say which of the two it is, and why.

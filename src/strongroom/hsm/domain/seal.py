@@ -1,4 +1,4 @@
-"""Sealed state: how a restarted HSM finds itself again (design 4.13, 4.14).
+"""Sealed state: how a restarted HSM finds itself again.
 
 | offset | length | field |
 |---|---|---|

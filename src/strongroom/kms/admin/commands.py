@@ -23,6 +23,7 @@ from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.principals import Principal, PrincipalKind
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.permits import KEYLESS, Permit
+from strongroom.kms.process import is_confined
 from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, Put, Store, UserRecord
 from strongroom.kms.service import Service
 from strongroom.kms.trail import Trail
@@ -165,6 +166,7 @@ class AdminCommands:
                 "commands": report.commands,
             },
             "audit": {"writer": head.writer, "records": head.seq, "takes records": not self._trail.log.on_reserve},
+            "confined": is_confined(),
             "account": self._service.account,
             "region": self._service.region,
         }

@@ -21,33 +21,53 @@ def _members(tokens: list[Path]) -> tuple[dict[str, bytes], set[bytes]]:
     return members, domains
 
 
+def _home(given: str | None) -> Path:
+    if given:
+        return Path(given).expanduser()
+    production, development = Path("~/.strongroom").expanduser(), Path("~/.strongroom-dev").expanduser()
+    return production if production.exists() or not development.exists() else development
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="strongroom audit", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="strongroom audit",
+        epilog="example: strongroom audit verify --home /var/lib/strongroom",
+        allow_abbrev=False,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     verify = commands.add_parser(
         "verify",
         help="verify the audit trail offline",
         description="Verify chain and signed heads of an audit trail; exit status 1 if anything is wrong.",
-        epilog="example: strongroom audit verify --home ~/.strongroom",
+        epilog="example: strongroom audit verify --home /var/lib/strongroom",
         allow_abbrev=False,
     )
-    verify.add_argument("--home", default="~/.strongroom", help="the home (default ~/.strongroom)")
+    verify.add_argument("--home", help="the home (default ~/.strongroom, or ~/.strongroom-dev where only that exists)")
+    verify.add_argument(
+        "--expected-digest",
+        default="",
+        help="the last digest that an earlier run printed and you kept elsewhere: its head must still be there",
+    )
     verify.add_argument("--directory", help="the trail's directory (default: service/audit in the home)")
     arguments = parser.parse_args()
-    home = Path(arguments.home).expanduser()
+    home = _home(arguments.home)
     if not (home / "domain").is_dir():
         print(f"strongroom: {home} is no home of Strongroom: name one with --home", file=sys.stderr)
         raise SystemExit(2)
     try:
         members, domains = _members(sorted((home / "domain").glob("token-*")))
         report = verify_directory(
-            Path(arguments.directory) if arguments.directory else home / "service" / "audit", members, domains
+            Path(arguments.directory) if arguments.directory else home / "service" / "audit",
+            members,
+            domains,
+            expected_digest=bytes.fromhex(arguments.expected_digest) or None,
         )
-    except (OSError, DomainTokenError) as error:
+    except (OSError, DomainTokenError, ValueError) as error:
         print(f"strongroom: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     for problem in report.problems:
         print(f"{problem.file}:{problem.line}: {problem.what}")
+    print(f"last head: {report.last_digest.hex()}")
     print(
         f"{report.records} records in {report.segments} segments, {report.heads} signed heads, "
         f"{report.records_after_last_head} records after the last head, {report.problem_count} problems"

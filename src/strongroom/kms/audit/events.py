@@ -1,5 +1,5 @@
 # ruff: noqa: N815 -- member names are CloudTrail's own, spelled as CloudTrail spells them.
-"""One record of the audit trail, in the shape of a CloudTrail event (crypto-world 6.10).
+"""One record of the audit trail, in the shape of a CloudTrail event.
 
 Plaintext, ciphertext and credentials never belong into a record: whoever builds `requestParameters` leaves them out.
 The encoded bytes of an event are what the chain hashes; nothing re-encodes them later.

@@ -39,7 +39,7 @@ from strongroom.kms.audit.segments import (
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
 RESERVE_BYTES: Final = 1 << 20
-# Design 22 allows 20 ms from the write to the sync; the difference is for the thread to wake up.
+# At most 20 ms lie between a write and its sync; the difference is for the thread to wake up.
 SYNC_DELAY_S: Final = 0.012
 # How often a sink that failed is tried again, and a missing reserve made again.
 RETRY_INTERVAL_S: Final = 0.25

@@ -81,7 +81,7 @@ class Channel(asyncio.Protocol):
                 if step is None:
                     raise RefusedError(Status.OUT_OF_ORDER)
                 step(body)
-        except (FrameError, RefusedError, msgspec.MsgspecError):
+        except (FrameError, RefusedError, msgspec.MsgspecError, ValueError):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,7 +1,7 @@
 """The link to an HSM: redeems permits, gathers commands into frames, survives restarts of the HSM.
 
-All commands that wait in a loop turn travel in one frame, each key once (design 11); a lone command waits for nobody. At
-most two frames are under way, so that a third fills while the HSM works. A lost connection is opened again and what was
+All commands that wait in a loop turn travel in one frame, each key once; a lone command waits for nobody. One frame is
+under way at a time: the next fills while the HSM works (docs/adr/0005). A lost connection is opened again and what was
 under way is asked again: every command is safe to repeat (an EKT that nobody stored is no key). A command that is not
 answered within `ANSWER_S_MAX` fails as DependencyTimeoutException.
 """
@@ -115,7 +115,7 @@ class HsmLink:
         permits: Sequence[Permit],
         handles: Sequence[KeyHandle],
         build: Callable[..., Command],
-        answer_type: type[A],
+        _answer_type: type[A],
         size: int = 0,
     ) -> Deferred[A]:
         """Redeem the permits (one per key, or one for a keyless command) and ask the HSM.

@@ -1,6 +1,6 @@
 """Policy documents: parsed once, by one parser, into statements that the evaluator understands in full.
 
-Policies are never decoration (design 18): an element, a value or a variable that `evaluate` would have to ignore is refused
+Policies are never decoration: an element, a value or a variable that `evaluate` would have to ignore is refused
 with its place. Understood now: Version, Id, Statement; Sid, Effect, Principal (`*`, account ids, root and user ARNs),
 Action, Resource, with `*` and `?`. Element names are case-sensitive, as AWS's are; actions are not.
 

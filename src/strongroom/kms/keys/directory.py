@@ -1,6 +1,6 @@
 """The records as the hot path needs them: found once, verified by the store, kept until somebody changes them.
 
-Invariants: what is cached never outlives a change (design 20: `refresh` runs before every batch of requests and forgets
+Invariants: what is cached never outlives a change (`refresh` runs before every batch of requests and forgets
 what was committed since, by any worker); caches are bounded; every change redeems a permit; decisions about a key live in
 its entry and under the principal's entry, so they die with either.
 """

@@ -1,4 +1,4 @@
-"""The schema of the SQLite store, as numbered forward migrations (design 19).
+"""The schema of the SQLite store, as numbered forward migrations.
 
 Invariants:
 - `PRAGMA user_version` holds the number of the last migration applied; a store newer than the code is refused.

@@ -1,4 +1,4 @@
-"""Record to row and back, and the MAC that every row carries (design 21).
+"""Record to row and back, and the MAC that every row carries.
 
 Invariants:
 - A row's MAC is HMAC-SHA-256 under the store key over msgpack([table, field, field, ...]), the fields in declared order

@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file that only the service's user can open, shared by all workers (design 19, 20).
+"""The embedded store: one SQLite file that only the service's user can open, shared by all workers.
 
 Invariants:
 - Two connections. Writes go through the writer thread's; reads go through this one, on the event loop's thread: they
@@ -45,8 +45,16 @@ BUSY_WAIT_MS: Final = 5_000
 OPEN_ATTEMPTS_MAX: Final = 6
 OPEN_RETRY_S: Final = 0.05
 
-_WRITING: Final = ("synchronous = FULL", "secure_delete = ON", "foreign_keys = ON", f"busy_timeout = {LOCK_WAIT_MS:d}")
-_READING: Final = ("query_only = ON",)
+# A large group's savepoints would spill into a temporary file, which a confined service may not open anywhere.
+_IN_MEMORY: Final = "temp_store = MEMORY"
+_WRITING: Final = (
+    _IN_MEMORY,
+    "synchronous = FULL",
+    "secure_delete = ON",
+    "foreign_keys = ON",
+    f"busy_timeout = {LOCK_WAIT_MS:d}",
+)
+_READING: Final = (_IN_MEMORY, "query_only = ON")
 
 
 class SqliteStore:

@@ -1,7 +1,7 @@
 """Every SQL text of the store that names a table, made once, at import, from the registry of tables.
 
 Invariant: a statement is put together from names that our own code declares, never from a value; all values are
-parameters (threats.md, class 28). This is the one module with the exemption from that lint.
+parameters. This is the one module with the exemption from that lint.
 """
 
 from __future__ import annotations
