@@ -103,7 +103,7 @@ class Room:
         self.directory = Directory(self.store, ACCOUNT, REGION)
         self.intents: list[str] = []
         self.gate = gate(self.directory, lambda call: self.intents.append(call.operation))
-        self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda: None)
+        self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda work: work())
         self.service = Service(ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S)
         self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
 

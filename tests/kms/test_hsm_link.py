@@ -38,7 +38,7 @@ def with_link(installation: Installation, body: Callable[[HsmLink], Awaitable[No
     identity = HostIdentity("service-1", private)  # type: ignore[arg-type]
 
     async def main() -> None:
-        link = HsmLink(str(home / "run" / "hsm" / "hsm-1.sock"), identity, state, lambda: None)
+        link = HsmLink(str(home / "run" / "hsm" / "hsm-1.sock"), identity, state, lambda work: work())
         link.start()
         try:
             await body(link)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ class App:
         self._directory = Directory(self._store, config.account, config.region)
         self._trail = Trail(self._log, config.region, config.account, self._clock, EventIds(os.urandom(RANDOM_BYTES)))
         self._gate = Gate(self._directory, self._trail.intent)
-        self._link = HsmLink(config.hsm_socket, _load_identity(config), self._domain, self._after_answers)
+        self._link = HsmLink(config.hsm_socket, _load_identity(config), self._domain, self._batch)
         self._credentials = Credentials(self._directory, self._link, self._gate)
         service = Service(config.account, config.region, self._directory, self._link, self._gate, self._clock)
         self._dispatcher = Dispatcher(
@@ -84,8 +85,8 @@ class App:
         self._tasks: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
 
-    def _after_answers(self) -> None:
-        self._dispatcher.settle()
+    def _batch(self, work: Callable[[], None]) -> None:
+        self._dispatcher.batch(work)
 
     # ── start ───────────────────────────────────────────────────────────────────────────────────────────────────
 

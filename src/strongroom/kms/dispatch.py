@@ -112,17 +112,25 @@ class Dispatcher:
         self._directory.refresh(self._run_fresh)
 
     def _run_fresh(self) -> None:
-        batch, self._arrived = self._arrived, []
+        arrived, self._arrived = self._arrived, []
+
+        def begin() -> None:
+            for connection, request in arrived:
+                self._begin(connection, request)
+
+        self.batch(begin)
+
+    def batch(self, work: Callable[[], None]) -> None:
+        """Do what begins or resumes requests; then send what they ask of the HSM, and answer what they completed."""
         self._in_batch = True
         try:
-            for connection, request in batch:
-                self._begin(connection, request)
+            work()
         finally:
             self._in_batch = False
         self._link.flush()
-        self.settle()
+        self._settle()
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Record what was completed, in one write, then answer it."""
         self._settle_is_due = False
         completed, self._completed = self._completed, []
@@ -155,7 +163,7 @@ class Dispatcher:
         self._completed.append(done)
         if not self._in_batch and not self._settle_is_due:
             self._settle_is_due = True
-            asyncio.get_running_loop().call_soon(self.settle)
+            asyncio.get_running_loop().call_soon(self._settle)
 
     # ── 1. who signed ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,8 +215,6 @@ class Dispatcher:
             return
         assert entry is not None
         self._verified(connection, request, verified, entry, target, user_agent)
-        if not self._in_batch:
-            self._link.flush()
 
     def _refuse(self, connection: HttpConnection, services: frozenset[str], code: str, message: str) -> None:
         """Answer somebody who is nobody: counted, not recorded one by one."""
@@ -253,9 +259,12 @@ class Dispatcher:
     # ── 4. the gate, 5. the operation ───────────────────────────────────────────────────────────────────────────
 
     async def _serve(self, call: Call, row: Operation, typed: Shape) -> Shape | None:
+        gate = self._service.gate
         for _ in range(_CONFLICTS_MAX):
             try:
-                await self._service.gate.admit(call, row.demands(typed), mutates=row.mutates)
+                demands = row.demands(typed)
+                if row.mutates or not gate.admit_known(call, demands):
+                    await gate.admit(call, demands, mutates=row.mutates)
                 return await row.run(self._service, call, typed)
             except ConflictError:
                 # Somebody changed a record in between: see the change, and decide again from the start.

@@ -80,6 +80,23 @@ class Gate:
         self._directory: Final = directory
         self._record_intent = record_intent
 
+    def admit_known(self, call: Call, demands: Sequence[Demand]) -> bool:
+        """The short way of `admit` for one key by a reference and a caller that were admitted before; or no opinion."""
+        demand = demands[0]
+        if len(demands) != 1 or type(demand) is not OnKey or not demand.aliases:
+            return False
+        entry = self._directory.known_reference(demand.key_ref)
+        if entry is None:
+            return False
+        decision = entry.decisions.get((call.principal_entry, demand.action))
+        if decision is None or not decision.allowed:
+            return False
+        call.touched.append(entry)
+        record = entry.record
+        permit = Permit(call.request_id, demand.action, record.key_id, record.version)
+        call.admissions.append(Admission(permit, entry))
+        return True
+
     async def admit(self, call: Call, demands: Sequence[Demand], *, mutates: bool) -> None:
         """Fill `call.admissions`, one per demand in their order (two for an alias with its target).
 

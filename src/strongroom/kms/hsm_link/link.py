@@ -87,14 +87,18 @@ class HsmLink:
     """One HSM as the operations see it."""
 
     def __init__(
-        self, address: str, identity: HostIdentity, domain: DomainState, after_answers: Callable[[], None]
+        self,
+        address: str,
+        identity: HostIdentity,
+        domain: DomainState,
+        batch: Callable[[Callable[[], None]], None],
     ) -> None:
         self.tracing = False
         self.traces: deque[Trace] = deque(maxlen=_TRACES_KEPT)
         self._address = address
         self._identity = identity
         self._domain = domain
-        self._after_answers = after_answers
+        self._batch = batch
         self._session: HostSession | None = None
         self._active: Channel | None = None
         self._waiting: deque[_Call] = deque()
@@ -172,6 +176,12 @@ class HsmLink:
         return encode_message((self.tracing, keys, commands))
 
     def _on_answers(self, _: Channel, frame: AnswerFrame) -> None:
+        self.traces.extend(frame.traces)
+        self._batch(lambda: self._deliver(frame))
+        self.flush()
+
+    def _deliver(self, frame: AnswerFrame) -> None:
+        """Resume whoever waits for these answers; `batch` sees to what they do next."""
         for answer in frame.answers:
             call = self._sent.pop(answer.request_id, None)
             if call is None:
@@ -180,9 +190,6 @@ class HsmLink:
                 call.fail(fault_of(RefusedError(Status(answer.status))))
             else:
                 call.resolve(answer)
-        self.traces.extend(frame.traces)
-        self._after_answers()
-        self.flush()
 
     # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -268,6 +275,4 @@ class HsmLink:
             expired.append(self._waiting.popleft())
         for call in expired:
             call.fail(DependencyTimeoutException())
-        if expired:
-            self._after_answers()
         self._later(0.25, self._expire)
