@@ -111,8 +111,6 @@ class Work:
         return key
 
     def trace(self, command: Command, key: int, blob: bytes, input_length: int, output_length: int) -> None:
-        if not self.frame.trace:
-            return
         binding = self.frame.keys[key]
         self.traces.append(
             Trace(
@@ -164,7 +162,8 @@ def _generate_data_key(work: Work, command: GenerateDataKey) -> Answer:
     random = work.entropy.draw(RANDOM_BYTES + length)
     data_key = random[RANDOM_BYTES:]
     blob = encrypt_data(key, data_key, _canonical(command.context), random[:RANDOM_BYTES])
-    work.trace(command, command.key, blob, 0, len(blob))
+    if work.frame.trace:
+        work.trace(command, command.key, blob, 0, len(blob))
     return DataKeyAnswer(command.request_id, blob, data_key if command.with_plaintext else None)
 
 
@@ -172,14 +171,16 @@ def _encrypt(work: Work, command: Encrypt) -> Answer:
     _require_length(len(command.plaintext), DATA_BYTES_MAX)
     key = work.current_key(command.key)
     blob = encrypt_data(key, command.plaintext, _canonical(command.context), work.entropy.draw(RANDOM_BYTES))
-    work.trace(command, command.key, blob, len(command.plaintext), len(blob))
+    if work.frame.trace:
+        work.trace(command, command.key, blob, len(command.plaintext), len(blob))
     return CiphertextAnswer(command.request_id, blob)
 
 
 def _decrypt(work: Work, command: Decrypt) -> Answer:
     _require_length(len(command.blob), BLOB_BYTES_MAX)
     plaintext = decrypt_data(work.key(command.key), command.blob, _canonical(command.context))
-    work.trace(command, command.key, command.blob, len(command.blob), len(plaintext))
+    if work.frame.trace:
+        work.trace(command, command.key, command.blob, len(command.blob), len(plaintext))
     return PlaintextAnswer(command.request_id, plaintext)
 
 
@@ -189,8 +190,9 @@ def _re_encrypt(work: Work, command: ReEncrypt) -> Answer:
     plaintext = decrypt_data(work.key(command.source_key), command.blob, _canonical(command.source_context))
     random = work.entropy.draw(RANDOM_BYTES)
     blob = encrypt_data(destination, plaintext, _canonical(command.destination_context), random)
-    work.trace(command, command.source_key, command.blob, len(command.blob), len(plaintext))
-    work.trace(command, command.destination_key, blob, len(plaintext), len(blob))
+    if work.frame.trace:
+        work.trace(command, command.source_key, command.blob, len(command.blob), len(plaintext))
+        work.trace(command, command.destination_key, blob, len(plaintext), len(blob))
     return CiphertextAnswer(command.request_id, blob)
 
 
