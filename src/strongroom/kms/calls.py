@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
+
+import msgspec
 
 from strongroom.kms.iam.principals import Principal
 from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
 from strongroom.kms.permits import Permit
 
 
-class Origin:
-    """Where a request came from: fixed per connection and user agent."""
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Where a request came from."""
 
-    __slots__ = ("source_ip", "user_agent")
-
-    def __init__(self, source_ip: str, user_agent: str) -> None:
-        self.source_ip: Final = source_ip
-        self.user_agent: Final = user_agent
+    source_ip: str
+    user_agent: str
 
 
-class Admission:
+class Admission(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The gate's yes to one demand: the permit, and the key that was found (None for keyless actions)."""
 
-    __slots__ = ("entry", "permit")
-
-    def __init__(self, permit: Permit, entry: KeyEntry | None) -> None:
-        self.permit: Final = permit
-        self.entry: Final = entry
+    permit: Permit
+    entry: KeyEntry | None
 
     @property
     def key(self) -> KeyEntry:
@@ -34,32 +30,22 @@ class Admission:
         return self.entry
 
 
-class Call:
-    """What is known of a request besides its body, and what its audit record will say."""
+class Call(msgspec.Struct, eq=False, gc=False):
+    """What is known of a request besides its body, and what its audit record will say.
 
-    __slots__ = (
-        "admissions",
-        "key_material_id",
-        "operation",
-        "origin",
-        "parameters",
-        "principal_entry",
-        "request_id",
-        "response_elements",
-        "touched",
-    )
+    Of the request only what is never secret: `parameters` holds no plaintext, ciphertext or credential.
+    """
 
-    def __init__(self, request_id: str, operation: str, principal_entry: PrincipalEntry, origin: Origin) -> None:
-        self.request_id: Final = request_id
-        self.operation: Final = operation
-        self.principal_entry: Final = principal_entry
-        self.origin: Final = origin
-        self.admissions: list[Admission] = []
-        # For the audit: what was asked (never plaintext, ciphertext or credentials), about which keys, what came of it.
-        self.parameters: dict[str, Any] | None = None
-        self.touched: list[KeyEntry] = []
-        self.key_material_id: str | None = None
-        self.response_elements: dict[str, Any] | None = None
+    request_id: str
+    operation: str
+    principal_entry: PrincipalEntry
+    origin: Origin
+    admissions: list[Admission] = []
+    parameters: dict[str, Any] | None = None
+    # The keys that the call is about, and what came of it.
+    touched: list[KeyEntry] = []
+    key_material_id: str | None = None
+    response_elements: dict[str, Any] | None = None
 
     @property
     def principal(self) -> Principal:

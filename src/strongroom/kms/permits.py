@@ -9,23 +9,21 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 
 class PermitError(AssertionError):
     """A programmer's error: a permit was used twice, or for something else than what was decided."""
 
 
-class Permit:
-    """Leave to do one thing once."""
+class Permit(msgspec.Struct, eq=False, gc=False):
+    """Leave to do one thing once; `subject` is a key id, an alias name, or KEYLESS."""
 
-    __slots__ = ("_redeemed", "action", "record_version", "request_id", "subject")
-
-    def __init__(self, request_id: str, action: str, subject: str, record_version: int) -> None:
-        self.request_id: Final = request_id
-        self.action: Final = action
-        # A key id, an alias name, or KEYLESS.
-        self.subject: Final = subject
-        self.record_version: Final = record_version
-        self._redeemed = False
+    request_id: str
+    action: str
+    subject: str
+    record_version: int
+    is_redeemed: bool = False
 
     def redeem(self, subject: str) -> None:
         """Use it up.
@@ -33,9 +31,9 @@ class Permit:
         Raises:
             PermitError: used before, or given for another subject.
         """
-        if self._redeemed or subject != self.subject:
+        if self.is_redeemed or subject != self.subject:
             raise PermitError(f"a permit for {self.action} on {self.subject} cannot be redeemed for {subject}")
-        self._redeemed = True
+        self.is_redeemed = True
 
 
 KEYLESS: Final = "*"
