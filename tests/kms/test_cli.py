@@ -196,8 +196,8 @@ def test_without_a_service_every_command_says_so(idle: Installation) -> None:
 
 def test_doctor_finds_a_home_that_is_none_bad(idle: Installation) -> None:
     done = idle.cli("doctor", "--home", str(idle.home), check=False)
-    assert done.returncode == 1
-    assert "bad   no service answers on" in done.stdout
+    assert done.returncode == 2
+    assert "is no home of Strongroom" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

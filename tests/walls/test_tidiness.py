@@ -20,7 +20,7 @@ VAULT_LINES_MAX, HSM_LINES_MAX = 400, 2500
 # Known answers and their tests are data, and no part of the HSM's budget.
 KNOWN_ANSWERS = {SOURCE / "hsm" / "self_tests.py"}
 # Raised with a reason, in docs/adr/0014.
-RAISED: dict[str, int] = {}
+RAISED: dict[str, int] = {"cli/demo.py": 420}
 
 BANNED_FILE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "core"}
 BANNED_IDENTIFIERS = {"dk", "dek", "cdk"}
@@ -130,7 +130,7 @@ def test_no_identifier_mixes_up_the_keys() -> None:
 
 
 def test_permits_are_made_in_the_gate_only() -> None:
-    assert set(uses(r"\bPermit\(")) == {"kms/gate.py"}
+    assert set(uses(r"(?<!class )\bPermit\(")) == {"kms/gate.py"}
 
 
 def test_every_place_where_a_secret_is_exposed_is_listed() -> None:

@@ -84,10 +84,10 @@ class SqliteStore:
         self._rows.unlock(store_key)
 
     def poll_changes(self, then: Callable[[Sequence[Changed] | None], None]) -> None:
-        if self._index.is_unchanged() and not self._closed:
+        if not self._closed and self._index.is_unchanged():
             then(())
             return
-        header = self._index.glance()
+        header = b"" if self._closed else self._index.glance()
         changes: Sequence[Changed] | None = ()
         if self._data_version() != self._seen_version:
             changes = self._read_log()
