@@ -47,11 +47,11 @@ class Server:
     ports: dict[str, int]
     pids: dict[str, tuple[int, ...]]
     sets: RequestSets
-    free_placement: bool
+    one_core: bool
 
     def order(self, operation: str, connections: int, duration_s: float) -> Slice:
         pids = tuple(pid for role in self.pids.values() for pid in role)
-        one_core = connections == 1 and not self.free_placement
+        one_core = connections == 1 and self.one_core
         return Slice(f"{self.name} {operation}", self.ports[operation], connections, duration_s, pids, one_core)
 
 
@@ -63,9 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--distinct", type=int, default=2048, help="differently signed requests per operation")
     parser.add_argument("--json", type=Path, help="result file (default: bench-results/DATE-COMMIT.json)")
-    parser.add_argument(
-        "--free", action="store_true", help="do not hold 1-connection slices on one core (placement.py)"
-    )
+    parser.add_argument("--one-core", action="store_true", help="hold 1-connection slices on one core (placement.py)")
     parser.add_argument("--check", action="store_true", help="exit 1 unless every target was measured and met")
     parser.add_argument("--profile", action="store_true", help="afterwards sample the product under load")
     parser.add_argument("--base", type=Path, metavar="CHECKOUT", help="a second checkout to alternate with")
@@ -138,7 +136,7 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
         "load_average_before": os.getloadavg(),
         "slice_s": options.seconds,
         "rounds": options.rounds,
-        "one_connection_on_one_core": not options.free,
+        "one_connection_on_one_core": options.one_core,
         "distinct_requests": options.distinct,
     }
 
@@ -175,11 +173,11 @@ def run(options: argparse.Namespace) -> tuple[list[Measurement], list[str]]:
         for product in products:
             sets = RequestSets(product.port, options.distinct)
             ports = dict.fromkeys(options.operations, product.port)
-            servers.append(Server(product.name, ports, product.pids(), sets, options.free))
+            servers.append(Server(product.name, ports, product.pids(), sets, options.one_core))
         # 2. The bare server answers what this checkout's product answers.
         answers = {operation: servers[0].sets.answer(operation) for operation in options.operations}
         bare = children.enter_context(BareServer(answers))
-        servers.insert(0, Server(BARE, bare.ports, {"service": (bare.pid,)}, servers[0].sets, options.free))
+        servers.insert(0, Server(BARE, bare.ports, {"service": (bare.pid,)}, servers[0].sets, options.one_core))
         load = children.enter_context(LoadGenerator())
         # 3. The slices, and the profile if asked for.
         measurements = run_slices(load, servers, options)
@@ -200,7 +198,7 @@ def main() -> int:
     # 4. The figures.
     figures = Figures(measurements)
     verdicts = figures.verdicts(HEAD)
-    placed = "" if options.free else "; 1 connection is measured on one core"
+    placed = "; 1 connection is measured on one core" if options.one_core else ""
     print(f"\nmedians of {options.rounds} slices of {options.seconds} s; times in us, CPU in us per request{placed}")
     print("\n".join(table(figures)))
     if options.base:

@@ -1,10 +1,11 @@
-"""One connection is measured on one core.
+"""With `--one-core`, one connection is measured on one core.
 
 With one connection at most one process works at a time, so a second core adds no work done; it adds a coin toss. If the
 scheduler keeps client and server on one core, a bare answer takes 21 us; if it spreads them, each hand-over
 wakes an idle (virtual) core, and the same answer takes 65-90 us and twice the CPU. Ratios of slices that fell on
-different sides swung between 1 and 8. On one core the figures hold, and the bare server gains more by it than a
-product that hands over to its HSM as well: the comparison is the stricter one.
+different sides swung between 1 and 8. On one core the figures hold, which is what comparing two commits wants; but the
+bare server gains more by it than a product that hands over to its HSM as well, whose three processes then share one
+core's caches. The targets are judged as users run it: free.
 """
 
 from __future__ import annotations

@@ -149,6 +149,11 @@ def test_every_call_leaves_one_outcome_and_every_mutation_an_intent_before_it(
         wanted = [{"accountId": ACCOUNT, "type": "AWS::KMS::Key", "ARN": one} for one in keys]
         assert outcome.get("resources", []) == wanted, operation
         assert ("additionalEventData" in outcome) == uses_material
+        if operation == "ReEncrypt":
+            assert outcome["additionalEventData"] == {
+                "sourceKeyMaterialId": body["SourceKeyMaterialId"],
+                "destinationKeyMaterialId": body["DestinationKeyMaterialId"],
+            }
         assert outcome["userIdentity"] == {
             "type": "Root",
             "principalId": ACCOUNT,

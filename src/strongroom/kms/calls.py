@@ -45,6 +45,8 @@ class Call(msgspec.Struct, eq=False, gc=False):
     # The keys that the call is about, and what came of it.
     touched: list[KeyEntry] = []
     key_material_id: str | None = None
+    # Where one material does not say it all: what `additionalEventData` holds instead.
+    additional: dict[str, str] | None = None
     response_elements: dict[str, Any] | None = None
 
     @property

@@ -99,7 +99,7 @@ class Trail:
 
     def outcome(self, call: Call, fault: Fault | None, *, read_only: bool) -> bytes:
         """The encoded record of a call that is about to be answered."""
-        if fault is None and call.response_elements is None:
+        if fault is None and call.response_elements is None and call.additional is None:
             return self._success(call, read_only=read_only)
         code = None if fault is None else fault.code
         message = None if fault is None else fault.message or None
@@ -177,7 +177,7 @@ class Trail:
             userAgent=call.origin.user_agent,
             requestParameters=call.parameters,
             responseElements=None if error_code else call.response_elements,
-            additionalEventData={"keyMaterialId": call.key_material_id} if call.key_material_id else None,
+            additionalEventData=call.additional or _material(call.key_material_id),
             requestID=call.request_id,
             eventID=self._ids(),
             readOnly=read_only,
@@ -190,6 +190,10 @@ class Trail:
             errorMessage=error_message,
             phase=phase,
         )
+
+
+def _material(key_material_id: str | None) -> dict[str, str] | None:
+    return {"keyMaterialId": key_material_id} if key_material_id else None
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> V:

@@ -53,7 +53,10 @@ async def run(service: Service, call: Call, request: ReEncryptRequest) -> ReEncr
         CiphertextAnswer,
         len(blob),
     )
-    call.key_material_id = current.material_id
+    call.additional = {
+        "sourceKeyMaterialId": material.material_id,
+        "destinationKeyMaterialId": current.material_id,
+    }
     return ReEncryptResponse(
         CiphertextBlob=answer.blob,
         SourceKeyId=source.key.arn,
