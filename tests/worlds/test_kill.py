@@ -333,7 +333,13 @@ def test_twenty_kills_under_load_lose_nothing_that_was_acknowledged() -> None:
 
 @pytest.mark.long
 def test_a_hundred_kills_under_load_lose_nothing_that_was_acknowledged() -> None:
-    _require_nothing_lost(100, seed=11, late_max=0)
+    # A machine that does something else meanwhile is late now and then; the figures are printed either way.
+    _require_nothing_lost(100, seed=11, late_max=5)
+
+
+@pytest.mark.campaign
+def test_two_thousand_kills_under_load_lose_nothing_that_was_acknowledged() -> None:
+    _require_nothing_lost(2000, seed=13, late_max=20)
 
 
 # ── the check itself ────────────────────────────────────────────────────────────────────────────────────────────

@@ -504,6 +504,11 @@ def test_after_360_operations_and_bursts_of_every_kind_no_key_is_left_anywhere(s
     assert scene.scans >= 400
 
 
+@pytest.mark.campaign
+def test_after_2000_operations_and_bursts_of_every_kind_no_key_is_left_anywhere(scene: Scene) -> None:
+    _work(scene, 2000, ("generate", "decrypt", "re-encrypt", "encrypt", "fail") * 10, 150)
+
+
 # ── the scan itself: it finds what is there, and the measures are what makes the difference ─────────────────────────
 
 # Keeps what it is given, or an HMAC object made of it.

@@ -53,7 +53,7 @@ class _BrokenError(Exception):
 
 
 class Clocks:
-    """The event loop's time and the Date header of the running second."""
+    """The Date header, made once a second."""
 
     __slots__ = ("_date", "_now", "_second")
 
