@@ -8,17 +8,20 @@ from strongroom.supervisor.home import Home, HomeSettings
 from strongroom.supervisor.users import Users
 
 
-def print_banner(home: Home, settings: HomeSettings, url: str, users: Users, files: list[Path]) -> None:
+def _lines_to_paste(home: Home, settings: HomeSettings, url: str) -> list[str]:
     lines = ["", "Strongroom serves. Point a client at it:", ""]
-    lines += [
-        f"  export AWS_ENDPOINT_URL_KMS={url}",
-        f"  export AWS_ENDPOINT_URL_STS={url}",
-    ]
+    lines += [f"  export AWS_ENDPOINT_URL_KMS={url}", f"  export AWS_ENDPOINT_URL_STS={url}"]
     lines += [f"  export AWS_REGION={settings.region} AWS_DEFAULT_REGION={settings.region}"]
     if settings.development:
         lines += ["  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"]
     elif home.first_access_key.exists():
         lines += [f"  export AWS_SHARED_CREDENTIALS_FILE={home.first_access_key}"]
+    return lines
+
+
+def print_banner(home: Home, settings: HomeSettings, url: str, users: Users, files: list[Path]) -> None:
+    """`url` is empty where no service was started."""
+    lines = _lines_to_paste(home, settings, url) if url else ["", "The HSM serves."]
     lines += ["", f"  home     {home.root}", f"  account  {settings.account}", f"  users    {users.explanation}"]
     if settings.development:
         lines += ["  mode     development: well-known credentials, loopback only"]

@@ -211,7 +211,8 @@ class Supervisor:
         if not self._announced:
             self._announced = True
             assert self._settings is not None
-            print_banner(self.home, self._settings, self._options.url, self.users, self._new_files)
+            url = self._options.url if "kms" in self._options.actors else ""
+            print_banner(self.home, self._settings, url, self.users, self._new_files)
 
     def _start_hsm(self) -> list[Path]:
         self._hsm.process, control = children.start_hsm(str(self.home.hsm_config(HSM_ID)), self.users.hsm)
