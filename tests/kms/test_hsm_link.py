@@ -34,7 +34,7 @@ def with_link(installation: Installation, body: Callable[[HsmLink], Awaitable[No
     """Run a body with a second host session of the home's own service host."""
     home = installation.home
     _, state = parse_domain_token((home / "domain" / "token-000001").read_bytes())
-    private = load_pem_private_key((home / "service" / "identity.pem").read_bytes(), None)
+    private = load_pem_private_key((home / "host" / "identity.pem").read_bytes(), None)
     identity = HostIdentity("service-1", private)  # type: ignore[arg-type]
 
     async def main() -> None:

@@ -91,7 +91,7 @@ class HsmPeer:
     def __init__(self, home: Path) -> None:
         token = max((home / "domain").glob("token-*"))
         _, domain = parse_domain_token(token.read_bytes())
-        private: Any = load_pem_private_key((home / "service" / "identity.pem").read_bytes(), None)
+        private: Any = load_pem_private_key((home / "host" / "identity.pem").read_bytes(), None)
         self._identity = HostIdentity("service-1", private)
         self._reader = FrameReader()
         self._inbound, self._outbound = session.Direction(), session.Direction()

@@ -291,7 +291,7 @@ class Host:
 
     def __init__(self, scene: Scene) -> None:
         home = scene.installation.home
-        private = load_pem_private_key((home / "service" / "identity.pem").read_bytes(), None)
+        private = load_pem_private_key((home / "host" / "identity.pem").read_bytes(), None)
         assert isinstance(private, ec.EllipticCurvePrivateKey)
         (*_, token) = sorted((home / "domain").iterdir())
         _, domain = parse_domain_token(token.read_bytes())

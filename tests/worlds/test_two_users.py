@@ -141,14 +141,16 @@ def test_the_service_user_reads_neither_the_seal_nor_the_hsm(two_users: Installa
     told |= _told(uid, f"/proc/{hsm}/maps", f"/proc/{hsm}/environ", f"/proc/{hsm}/fd")
     assert _all_refused(told), told
     # The check can fail: what is the service's own opens.
-    assert set(_told(uid, home / "service" / "store.db", home / "service" / "identity.pem").values()) == {"opened"}
+    assert set(_told(uid, home / "service" / "store.db", home / "host" / "identity.pem").values()) == {"opened"}
 
 
 def test_the_hsm_user_reads_nothing_of_the_service(two_users: Installation) -> None:
     home, kms = two_users.home, two_users.pid_of("kms")
     (uid,) = _uids(two_users.pid_of("hsm"))
     service = home / "service"
-    told = _told(uid, service, service / "store.db", service / "identity.pem", service / "audit", home / "recovery")
+    told = _told(
+        uid, service, service / "store.db", home / "host" / "identity.pem", service / "audit", home / "recovery"
+    )
     told |= _told(uid, f"/proc/{kms}/mem", f"/proc/{kms}/environ", f"/proc/{kms}/fd")
     assert _all_refused(told), told
     assert set(_told(uid, home / "seal" / "local.secret").values()) == {"opened"}
@@ -195,20 +197,21 @@ def test_files_of_two_users_belong_to_who_needs_them(two_users: Installation) ->
     home = two_users.home
     (hsm,), (kms,) = _uids(two_users.pid_of("hsm")), _uids(two_users.pid_of("kms"))
     owners = {
-        "seal": hsm,
+        "seal": 0,
+        "host": 0,
         "seal/local.secret": hsm,
         "run/hsm": hsm,
         "service": kms,
         "service/store.db": kms,
-        "service/identity.pem": kms,
+        "host/identity.pem": kms,
         "run/kms": kms,
         "hsm": 0,
         "domain": 0,
         "recovery": 0,
     }
     assert {name: (home / name).stat().st_uid for name in owners} == owners
-    for name in ("seal", "service", "recovery"):
-        assert stat.S_IMODE((home / name).stat().st_mode) == 0o700, name
+    for name, mode in (("seal", 0o711), ("service", 0o700), ("recovery", 0o700)):
+        assert stat.S_IMODE((home / name).stat().st_mode) == mode, name
 
 
 def test_the_hsm_of_two_users_leaves_no_key_outside_its_arena_either(two_users: Installation) -> None:
@@ -283,7 +286,7 @@ def test_the_service_of_one_user_confines_itself_off_seal_state_and_recovery() -
         # The very trees that the service was started with, in a process that we can ask.
         done = subprocess.run(
             [
-                *(sys.executable, "-c", _CONFINED, str(home / "service" / "kms.toml"), str(home / "seal/local.secret")),
+                *(sys.executable, "-c", _CONFINED, str(home / "host" / "kms.toml"), str(home / "seal/local.secret")),
                 *(str(home / "hsm/hsm-1.state.a"), str(home / "service/store.db"), str(home / "service/beside")),
             ],
             capture_output=True,
@@ -311,7 +314,7 @@ if "strongroom.kms" in sys.orig_argv:
     serve, home = uvloop.run, {home!r}
     def ask_and_serve(coroutine):
         told = []
-        for path in ("seal/local.secret", "hsm/hsm-1.state.a", "service/identity.pem"):
+        for path in ("seal/local.secret", "hsm/hsm-1.state.a", "host/identity.pem"):
             try:
                 os.close(os.open(os.path.join(home, path), os.O_RDONLY))
                 told.append("opened")

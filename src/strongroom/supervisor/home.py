@@ -4,12 +4,14 @@
     seal/local.secret      opens the sealed state; the HSM's user only; never in a backup
     hsm/hsm-1.state.{a,b}  sealed state, two copies
     hsm/hsm-1.toml         the HSM's configuration
+    host/                  the service host's identity key and configuration
     domain/token-000001    domain tokens by state version; public
-    service/               the KMS service's own: store, audit, identity, configuration
+    service/               the KMS service's own: store and audit
     recovery/              bundle and shares, until somebody takes them away
     run/{hsm,kms}/         sockets
 
-Seal and sealed state lie outside `service/`, so that a backup of the service's directory holds neither.
+The supervisor, who may be root, writes only into directories of its own: what another user could plant there, a root
+that follows it would give away. Seal and sealed state lie outside `service/`, so that a backup of the service's directory holds neither.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Home:
         self.domain: Final = self.root / "domain"
         self.service: Final = self.root / "service"
         self.audit: Final = self.service / "audit"
-        self.identity_key: Final = self.service / "identity.pem"
+        self.host: Final = self.root / "host"
+        self.identity_key: Final = self.host / "identity.pem"
+        self.kms_config: Final = self.host / "kms.toml"
         self.store: Final = self.service / "store.db"
         self.first_access_key: Final = self.service / "first-access-key"
         self.recovery: Final = self.root / "recovery"

@@ -27,7 +27,7 @@ def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
     if settings is None or not tokens:
         raise HomeError(f"{home.root} has no strongroom.toml and domain/ from a backup: put them there first")
     recovery_bundle, held = bundle.read_bytes(), [path.read_bytes() for path in shares]  # 1
-    had_seal = home.seal_secret.exists()
+    secrets_before = _secrets_of(home)
     supervisor = Supervisor(
         Options(home.root, "127.0.0.1", 0, settings.account, settings.region, settings.development, ("hsm",))
     )
@@ -54,12 +54,16 @@ def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
             path.unlink()
         for path in set_aside:
             path.rename(path.with_name(path.name.removesuffix(".before-restore")))
-        if not had_seal:
-            home.seal_secret.unlink()
+        for path in _secrets_of(home) - secrets_before:
+            path.unlink()
         raise
     print("The HSM has its domain again. The old bundle is used up; take these files away instead:")
     for path in files:
         print(f"  {path}")
+
+
+def _secrets_of(home: Home) -> set[Path]:
+    return {path for path in (home.seal_secret, home.identity_key) if path.exists()}
 
 
 def _made_by_recovery(home: Home) -> set[Path]:

@@ -107,8 +107,9 @@ class Supervisor:
         if "hsm" in options.actors and not restoring:
             require_nothing_lost(home, HSM_ID)
         own = os.getuid()
-        make_directory(home.seal, 0o700, users.hsm)
+        make_directory(home.seal, 0o711 if users.are_separate else 0o700, own)
         make_directory(home.hsm, 0o755, own)
+        make_directory(home.host, 0o755, own)
         make_directory(home.domain, 0o755, own)
         make_directory(home.recovery, 0o700, own)
         make_directory(home.service, 0o700, users.kms)
@@ -117,7 +118,7 @@ class Supervisor:
         make_seal_secret(home, users.hsm)
         write_durably(home.hsm_config(HSM_ID), self._hsm_config(users).encode(), 0o644)
         if "kms" in options.actors:
-            write_durably(home.service / "kms.toml", self._kms_config(users, settings).encode(), 0o600, users.kms)
+            write_durably(home.kms_config, self._kms_config(users, settings).encode(), 0o644)
 
     def _lock(self) -> None:
         """Held until this process ends, by whatever end."""
@@ -167,7 +168,7 @@ class Supervisor:
             trees = [*_SYSTEM_TREES, sys.prefix, sys.base_prefix, *strongroom.__path__, *sys.path]
             reading = [tree for tree in trees if tree and not home.root.is_relative_to(tree)]
             values["confine_reading"] = sorted(
-                {*reading, str(home.domain), options.tls_certificate, options.tls_key} - {""}
+                {*reading, str(home.domain), str(home.host), options.tls_certificate, options.tls_key} - {""}
             )
             values["confine_writing"] = [str(home.service), str(home.run_kms)]
         return format_toml(values)
@@ -224,7 +225,7 @@ class Supervisor:
 
     def _start_kms(self) -> None:
         """Start it and go on: what it says on `ready` is heard in `_watch`, where an HSM's death is seen meanwhile."""
-        self._kms.process, self._ready = children.start_kms(str(self.home.service / "kms.toml"), self.users.kms)
+        self._kms.process, self._ready = children.start_kms(str(self.home.kms_config), self.users.kms)
         self._ready_by_s = time.monotonic() + _READY_S_MAX
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────
