@@ -355,3 +355,19 @@ def test_two_modules_share_nothing(hsm: Hsm) -> None:
     binding = hsm.generate_key(hsm.open_peer())
     (answer,) = hsm.open_peer().ask(Encrypt(1, 0, b"x", {}), keys=(binding,))
     assert isinstance(answer, CiphertextAnswer)
+
+
+# ── the rinse ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("commands_in_frame", [1, 64])
+def test_every_frame_is_rinsed_once_after_its_work_and_its_scratch_is_empty(
+    commands_in_frame: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hsm = operational_hsm()
+    scratch_when_rinsed: list[int] = []
+    monkeypatch.setattr("strongroom.hsm.module.rinse", lambda: scratch_when_rinsed.append(hsm.arena._scratch.used))
+    peer = hsm.open_peer()
+    frames_before = len(scratch_when_rinsed)
+    peer.ask(*(GenerateRandom(number, 16) for number in range(commands_in_frame)))
+    assert scratch_when_rinsed[frames_before:] == [0]
