@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -23,7 +24,7 @@ _HOMES: Final = ("~/.strongroom", "~/.strongroom-dev")
 
 
 def _become(module: str, arguments: Sequence[str]) -> NoReturn:
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 -- our own interpreter, no shell.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606 -- our own interpreter, no shell.
 
 
 def add_home(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: strongroom up --dev",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"strongroom {version('strongroom')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, summary) in _PROGRAMS.items():
         commands.add_parser(name, help=summary, add_help=False)

@@ -28,10 +28,15 @@ def ask(home: Path, command: str, **arguments: str) -> Any:
             connection.connect(str(path))
         except OSError:
             raise ConnectionError(f"no service answers on {path}: is `strongroom up` running for this home?") from None
-        connection.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
         received = b""
-        while chunk := connection.recv(1 << 16):
-            received += chunk
+        try:
+            connection.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
+            while chunk := connection.recv(1 << 16):
+                received += chunk
+        except (BrokenPipeError, ConnectionResetError):
+            received = b""
+        except TimeoutError:
+            raise ConnectionError("the service does not answer") from None
     if not received:
         raise ConnectionError("the service hung up: this user is not one of its operators")
     answer = json.loads(received)

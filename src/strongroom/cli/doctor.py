@@ -116,7 +116,7 @@ def _service(home: Path) -> Iterator[Finding]:
 
 
 def _audit(home: Path) -> Iterator[Finding]:
-    command = [sys.executable, "-m", "strongroom.kms.audit", "verify", "--home", str(home)]
+    command = [sys.executable, "-P", "-m", "strongroom.kms.audit", "verify", "--home", str(home)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)  # noqa: S603 -- our own program.
     last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["no answer"])[-1]
     yield ("ok" if done.returncode == 0 else "bad"), f"audit verify: {last}"

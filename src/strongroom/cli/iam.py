@@ -23,6 +23,8 @@ _COMMANDS: Final[dict[str, tuple[str, tuple[tuple[str, str, str], ...]]]] = {
     ),
     "list-users": ("list users", ()),
     "create-access-key": ("make an access key; its secret is shown once", (("--user", "user", "the name"),)),
+    "delete-access-key": ("delete an access key for good", (("--access-key-id", "access_key_id", "the id"),)),
+    "delete-user": ("delete a user that has no access keys", (("--user", "user", "the name"),)),
     "list-access-keys": ("list a user's access keys", (("--user", "user", "the name"),)),
     "update-access-key": (
         "activate or deactivate an access key",
@@ -41,7 +43,14 @@ def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None
     )
     subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
     for name, (summary, options) in _COMMANDS.items():
-        sub = subcommands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        example = " ".join(f"{flag} {flag.removeprefix('--').upper()}" for flag, _, _ in options)
+        sub = subcommands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: strongroom iam {name} {example}".rstrip(),
+            allow_abbrev=False,
+        )
         for flag, argument, text in options:
             sub.add_argument(
                 flag, dest=argument, help=text, required=not (name == "create-user" and flag == "--policy")

@@ -11,14 +11,34 @@ import gc
 import logging
 import os
 import signal
+import sqlite3
 import sys
 
 import uvloop
 
+from strongroom.boundary.domain_token import DomainTokenError
 from strongroom.kms.app import App
+from strongroom.kms.audit.heads import AuditInUseError
+from strongroom.kms.audit.segments import AuditDamagedError, AuditUnavailableError
 from strongroom.kms.config import KmsConfig, load_config
 from strongroom.kms.faults import Fault
 from strongroom.kms.process import confine, harden
+from strongroom.kms.repositories import RowForgedError, StoreUnavailableError
+from strongroom.kms.storage.migrations import StoreTooNewError
+
+# What an operator can do something about; anything else is ours to see in full.
+_CANNOT_START = (
+    Fault,
+    OSError,
+    sqlite3.DatabaseError,
+    AuditDamagedError,
+    AuditInUseError,
+    AuditUnavailableError,
+    DomainTokenError,
+    RowForgedError,
+    StoreTooNewError,
+    StoreUnavailableError,
+)
 
 
 async def _serve(config: KmsConfig, ready_fd: int) -> None:
@@ -51,8 +71,9 @@ def main() -> None:
         logging.getLogger("strongroom.kms").warning("this kernel has no Landlock: the service can see the HSM's seal")
     try:
         uvloop.run(_serve(config, arguments.ready_fd))
-    except Fault as fault:
-        raise SystemExit(f"the service cannot start: {fault.code} {fault.message}") from None
+    except _CANNOT_START as error:
+        reason = f"{error.code}: the HSM did not answer or refused" if isinstance(error, Fault) else str(error)
+        raise SystemExit(f"strongroom: the service cannot start: {reason}") from None
 
 
 if __name__ == "__main__":

@@ -65,7 +65,14 @@ class App:
         )
         self._heads = HeadLog(Path(config.audit_directory))
         self._directory = Directory(self._store, config.account, config.region)
-        self._trail = Trail(self._log, config.region, config.account, self._clock, EventIds(os.urandom(RANDOM_BYTES)))
+        self._trail = Trail(
+            self._log,
+            config.region,
+            config.account,
+            self._clock,
+            EventIds(os.urandom(RANDOM_BYTES)),
+            is_strict=config.strict_audit,
+        )
         self._gate = Gate(self._directory, self._trail.intent)
         self._link = HsmLink(config.hsm_socket, _load_identity(config), self._domain, self._batch)
         self._credentials = Credentials(self._directory, self._link, self._gate)
@@ -75,8 +82,7 @@ class App:
             self._credentials,
             self._trail,
             self._ids,
-            lambda: self._link.is_open,
-            strict_audit=config.strict_audit,
+            lambda: self._link.is_answering,
         )
         self._edge = Edge(self._dispatcher.submit, Clocks(self._clock))
         self._audit_heads = AuditHeads(self._heads, self._log, self._link, self._gate, self._domain.domain_id)

@@ -9,9 +9,7 @@ from collections.abc import Awaitable, Callable
 from strongroom.boundary.messages import SignatureAnswer, SignAuditHead
 from strongroom.kms.audit.heads import HeadLog
 from strongroom.kms.audit.log import AuditLog
-from strongroom.kms.audit.segments import AuditUnavailableError
 from strongroom.kms.driver import run
-from strongroom.kms.faults import Fault
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
 
@@ -63,5 +61,5 @@ async def repeat(interval_s: float, name: str, chore: Callable[[], Awaitable[Non
         await asyncio.sleep(interval_s)
         try:
             await chore()
-        except (Fault, AuditUnavailableError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 -- a chore that ended would end silently.
             _LOG.warning("%s failed and will be done again: %s", name, type(error).__name__)

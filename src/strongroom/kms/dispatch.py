@@ -82,8 +82,6 @@ class Dispatcher:
         trail: Trail,
         ids: EventIds,
         is_ready: Callable[[], bool],
-        *,
-        strict_audit: bool,
     ) -> None:
         self._service = service
         self._directory: Final[Directory] = service.directory
@@ -93,7 +91,6 @@ class Dispatcher:
         self._trail = trail
         self._ids = ids
         self._is_ready = is_ready
-        self._strict_audit = strict_audit
         self._verifier = Verifier()
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
         self._completed: list[_Completed] = []
@@ -109,16 +106,31 @@ class Dispatcher:
         self._arrived.append((connection, request))
 
     def _run_batch(self) -> None:
-        self._directory.refresh(self._run_fresh)
+        try:
+            self._directory.refresh(self._run_fresh)
+        except Exception as error:  # noqa: BLE001 -- a store that cannot tell what changed fails these requests, not all.
+            arrived, self._arrived = self._arrived, []
+            for connection, request in arrived:
+                self._fail(connection, request, error)
 
     def _run_fresh(self) -> None:
         arrived, self._arrived = self._arrived, []
 
         def begin() -> None:
             for connection, request in arrived:
-                self._begin(connection, request)
+                try:
+                    self._begin(connection, request)
+                except Exception as error:  # noqa: BLE001 -- one request fails alone.
+                    self._fail(connection, request, error)
 
         self.batch(begin)
+
+    def _fail(self, connection: HttpConnection, request: HttpRequest, error: Exception) -> None:
+        """Answer a request that could not even be begun."""
+        if connection.awaits_answer:
+            target, _ = _target_and_agent(request)
+            fault = _as_fault(error)
+            self._refuse(connection, _STS if target is None else _KMS, fault.code, fault.message)
 
     def batch(self, work: Callable[[], None]) -> None:
         """Do what begins or resumes requests; then send what they ask of the HSM, and answer what they completed."""
@@ -138,12 +150,13 @@ class Dispatcher:
             return
         records = [done.record for done in completed]
         try:
-            if self._strict_audit:
+            if self._trail.is_strict:
                 synced = asyncio.wrap_future(self._trail.log.append_durable(records))
                 synced.add_done_callback(partial(self._answer_synced, completed))
                 return
             self._trail.log.append(records)
-        except AuditUnavailableError:
+        except Exception as error:  # noqa: BLE001 -- whatever it was, what is not recorded is not answered as done.
+            _as_fault(error)
             self._answer(completed, recorded=False)
         else:
             self._answer(completed, recorded=True)

@@ -9,7 +9,7 @@ Nobody else makes permits: the tidy test holds that `Permit(` stands in this fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -76,7 +76,7 @@ Demand = OnKey | OnCiphertext | OnAlias | OnAccount
 class Gate:
     """Decides for one account and region."""
 
-    def __init__(self, directory: Directory, record_intent: Callable[[Call], None]) -> None:
+    def __init__(self, directory: Directory, record_intent: Callable[[Call], Awaitable[None]]) -> None:
         self._directory: Final = directory
         self._record_intent = record_intent
 
@@ -116,15 +116,15 @@ class Gate:
                 case OnAccount():
                     self._admit_keyless(call, demand.action, KEYLESS, "*")
         if mutates:
-            self._record_intent(call)
+            await self._record_intent(call)
 
     def chore(self, name: str) -> Permit:
         """Leave for one keyless act of the service itself: a signed head, an unsealed credential."""
         return Permit("", f"strongroom:{name}", KEYLESS, 0)
 
-    def operator(self, call: Call) -> Permit:
+    async def operator(self, call: Call) -> Permit:
         """Leave for one act of an operator, whom the admin socket identified by user id; recorded like any mutation."""
-        self._record_intent(call)
+        await self._record_intent(call)
         return Permit(call.request_id, f"strongroom:{call.operation}", KEYLESS, 0)
 
     def follow_up(self, creation: Permit, key_id: str) -> Permit:

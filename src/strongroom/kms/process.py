@@ -18,14 +18,17 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
-# System calls and access rights of landlock(7), ABI 1; the numbers are the same on every architecture.
+# System calls and access rights of landlock(7); the numbers are the same on every architecture.
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
 _RULE_PATH_BENEATH: Final = 1
-_ALL_RIGHTS: Final = (1 << 13) - 1
+# How many rights each ABI knows: 2 added linking elsewhere, 3 truncation, 5 device control.
+_RIGHTS_OF_ABI: Final = {1: 13, 2: 14, 3: 15, 4: 15}
+_RIGHTS_NEWEST: Final = 16
+_VERSION_FLAG: Final = 1
 _READ_RIGHTS: Final = (1 << 0) | (1 << 2) | (1 << 3)
-_FILE_RIGHTS: Final = (1 << 0) | (1 << 1) | (1 << 2)
+_FILE_RIGHTS: Final = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 14)
 
 
 class _Ruleset(ctypes.Structure):
@@ -62,11 +65,15 @@ def is_confined() -> bool:
 
 def confine(reading: Sequence[str], writing: Sequence[str]) -> bool:
     """See nothing of the file system but these trees from now on; False where the kernel has no Landlock."""
-    ruleset = _LIBC.syscall(_CREATE_RULESET, ctypes.byref(_Ruleset(_ALL_RIGHTS)), ctypes.sizeof(_Ruleset), 0)
+    abi = int(_LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG))
+    if abi < 1:
+        return False
+    all_rights = (1 << _RIGHTS_OF_ABI.get(abi, _RIGHTS_NEWEST)) - 1
+    ruleset = _LIBC.syscall(_CREATE_RULESET, ctypes.byref(_Ruleset(all_rights)), ctypes.sizeof(_Ruleset), 0)
     if ruleset < 0:
         return False
     try:
-        for rights, paths in ((_READ_RIGHTS, reading), (_ALL_RIGHTS, writing)):
+        for rights, paths in ((_READ_RIGHTS, reading), (all_rights, writing)):
             for path in paths:
                 _allow(ruleset, path, rights)
         return int(_LIBC.syscall(_RESTRICT_SELF, ruleset, 0)) == 0

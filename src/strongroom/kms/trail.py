@@ -7,7 +7,8 @@ not by each operation's memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -46,6 +47,10 @@ _DEFAULTS: Final = dict.fromkeys(
     ("EncryptionAlgorithm", "SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"), "SYMMETRIC_DEFAULT"
 )
 _CACHED_MAX: Final = 4096
+# No caller's text makes an event longer than the chain takes: CloudTrail's limits on single fields, and its way of
+# saying that something was left out.
+_TEXT_CHARS_MAX: Final = 1024
+_PARAMETERS_BYTES_MAX: Final = 100_000
 _NOTHING: Final = encoded(None)
 
 
@@ -77,8 +82,11 @@ def logged_parameters(request: Shape) -> dict[str, Any]:
 class Trail:
     """Writes one service's records."""
 
-    def __init__(self, log: AuditLog, region: str, account: str, clock: Callable[[], float], ids: EventIds) -> None:
+    def __init__(
+        self, log: AuditLog, region: str, account: str, clock: Callable[[], float], ids: EventIds, *, is_strict: bool
+    ) -> None:
         self.log: Final = log
+        self.is_strict: Final = is_strict
         self._region = region
         self._account = account
         self._clock = clock
@@ -89,13 +97,24 @@ class Trail:
         self._origins: dict[tuple[str, str], Origin] = {}
         self._touched: dict[KeyEntry, dict[str | None, bytes]] = {}
 
-    def intent(self, call: Call) -> None:
+    async def intent(self, call: Call) -> None:
         """Record that a mutation was decided and is about to happen.
 
         Raises:
             AuditUnavailableError: it must not happen.
         """
-        self.log.append([encode_event(self._event(call, phase=INTENT))])
+        await self.record([encode_event(self._event(call, phase=INTENT))])
+
+    async def record(self, events: Sequence[bytes]) -> None:
+        """Write encoded events; when strict, come back only when they are on stable storage.
+
+        Raises:
+            AuditUnavailableError: what they record must not be answered as done.
+        """
+        if self.is_strict:
+            await asyncio.wrap_future(self.log.append_durable(events))
+        else:
+            self.log.append(events)
 
     def outcome(self, call: Call, fault: Fault | None, *, read_only: bool) -> bytes:
         """The encoded record of a call that is about to be answered."""
@@ -110,7 +129,7 @@ class Trail:
         if template is None:
             template = CallTemplate(call.operation, self._region, self._account, read_only=read_only)
             self._templates[call.operation, read_only] = template
-        parameters = _NOTHING if call.parameters is None else encoded(call.parameters)
+        parameters = _bounded(call.parameters)
         return template.format(
             self._identity(call.principal_entry),
             self._times.format(self._clock()),
@@ -137,7 +156,7 @@ class Trail:
         return part
 
     def _origin(self, call: Call) -> Origin:
-        key = (call.origin.source_ip, call.origin.user_agent)
+        key = (call.origin.source_ip, call.origin.user_agent[:_TEXT_CHARS_MAX])
         return self._origins.get(key) or _keep(self._origins, key, Origin(*key))
 
     def _touched_part(self, call: Call) -> bytes:
@@ -174,8 +193,8 @@ class Trail:
             eventName=call.operation,
             awsRegion=self._region,
             sourceIPAddress=call.origin.source_ip,
-            userAgent=call.origin.user_agent,
-            requestParameters=call.parameters,
+            userAgent=call.origin.user_agent[:_TEXT_CHARS_MAX],
+            requestParameters=_bounded(call.parameters),
             responseElements=None if error_code else call.response_elements,
             additionalEventData=call.additional or _material(call.key_material_id),
             requestID=call.request_id,
@@ -187,9 +206,19 @@ class Trail:
             eventCategory=EVENT_CATEGORY,
             recipientAccountId=self._account,
             errorCode=error_code,
-            errorMessage=error_message,
+            errorMessage=error_message[:_TEXT_CHARS_MAX] if error_message else None,
             phase=phase,
         )
+
+
+def _bounded(parameters: dict[str, Any] | None) -> msgspec.Raw:
+    if parameters is None:
+        return _NOTHING
+    part = encoded(parameters)
+    size = len(memoryview(part))
+    if size > _PARAMETERS_BYTES_MAX:
+        return encoded({"omitted": True, "originalSize": size, "reason": "Field size over the limit"})
+    return part
 
 
 def _material(key_material_id: str | None) -> dict[str, str] | None:

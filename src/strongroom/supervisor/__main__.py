@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
+import re
 import sys
 from pathlib import Path
 
 from strongroom.supervisor.home import HomeError
+from strongroom.supervisor.preparation import Options
 from strongroom.supervisor.restore import restore
-from strongroom.supervisor.supervise import Options, Supervisor
+from strongroom.supervisor.supervise import Supervisor
 
+# As AWS names its regions; private ones may choose.
+_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){1,5}")
 _DEFAULT_HOME = "~/.strongroom"
 _DEVELOPMENT_HOME = "~/.strongroom-dev"
 
@@ -65,6 +70,12 @@ def _options(arguments: argparse.Namespace) -> Options:
         raise HomeError("serving beyond loopback needs --tls-cert and --tls-key")
     if bool(arguments.tls_cert) != bool(arguments.tls_key):
         raise HomeError("--tls-cert and --tls-key come together")
+    if not 1 <= arguments.port <= 65_535:
+        raise HomeError("--port takes a number from 1 to 65535")
+    if arguments.region and not _REGION.fullmatch(arguments.region):
+        raise HomeError("--region takes a name such as eu-central-1")
+    if arguments.home == "":
+        raise HomeError("--home is empty")
     if arguments.workers != 1 or arguments.hsms != 1:
         raise HomeError("this version runs one worker and one HSM")
     if arguments.account and not (len(arguments.account) == 12 and arguments.account.isdigit()):
@@ -87,6 +98,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 def main() -> None:
     arguments = _parser().parse_args()
+    os.umask(0o022)  # What may be narrower is narrowed by name; a caller's own mask must not widen or shut a directory.
     try:
         if arguments.command == "restore":
             restore(Path(arguments.home), Path(arguments.bundle), [Path(share) for share in arguments.share])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from strongroom.supervisor.home import Home, HomeSettings
 from strongroom.supervisor.users import Users
 
@@ -19,16 +17,16 @@ def _lines_to_paste(home: Home, settings: HomeSettings, url: str) -> list[str]:
     return lines
 
 
-def print_banner(home: Home, settings: HomeSettings, url: str, users: Users, files: list[Path]) -> None:
+def print_banner(home: Home, settings: HomeSettings, url: str, users: Users) -> None:
     """`url` is empty where no service was started."""
     lines = _lines_to_paste(home, settings, url) if url else ["", "The HSM serves."]
     lines += ["", f"  home     {home.root}", f"  account  {settings.account}", f"  users    {users.explanation}"]
     if settings.development:
         lines += ["  mode     development: well-known credentials, loopback only"]
-    if files:
+    if files := sorted(home.recovery.glob("recovery-*")):
         lines += [
             "",
-            "A recovery bundle was made. Without it a lost or damaged disk loses every key for ever.",
+            "Here lies what recovers every key. Without it a lost or damaged disk loses every key for ever.",
             "Take these files to two safe places, away from this machine, and delete them here:",
             *(f"  {path}" for path in files),
         ]

@@ -1,6 +1,7 @@
 """Starting and ending the actors' processes.
 
-A child knows its supervisor's process id and asks the kernel to be killed when it ends; so nothing is left behind, however
+No directory of anybody's choice is on a child's module path (`-P`, and `/` to work in): what lies where an operator
+happens to stand must not run as the HSM. A child knows its supervisor's process id and asks the kernel to be killed when it ends; so nothing is left behind, however
 the supervisor dies, and a next start needs no cleaning.
 """
 
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import time
 from typing import Final
+
+from strongroom.supervisor.users import group_of
 
 # Huge pages for the heap, where the kernel gives them: 4 to 5 % of CPU in either process.
 _HUGE_PAGES: Final = "glibc.malloc.hugetlb=1"
@@ -39,13 +42,14 @@ def start_hsm(config: str, uid: int) -> tuple[subprocess.Popen[bytes], socket.so
     with theirs:
         process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
             [
-                *(sys.executable, "-m", "strongroom.hsm", "--config", config),
+                *(sys.executable, "-P", "-m", "strongroom.hsm", "--config", config),
                 *("--control-fd", str(theirs.fileno()), "--parent", str(os.getpid())),
             ],
             env={**_environment(), **_HSM_ENVIRONMENT},
             pass_fds=(theirs.fileno(),),
             user=_other(uid),
-            group=_other(uid),
+            group=None if _other(uid) is None else group_of(uid),
+            cwd="/",
             extra_groups=None if _other(uid) is None else [],
         )
     return process, ours
@@ -57,13 +61,14 @@ def start_kms(config: str, uid: int) -> tuple[subprocess.Popen[bytes], int]:
     try:
         process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
             [
-                *(sys.executable, "-m", "strongroom.kms", "--config", config),
+                *(sys.executable, "-P", "-m", "strongroom.kms", "--config", config),
                 *("--parent", str(os.getpid()), "--ready-fd", str(theirs)),
             ],
             env={**_environment(), "GLIBC_TUNABLES": _HUGE_PAGES},
             pass_fds=(theirs,),
             user=_other(uid),
-            group=_other(uid),
+            group=None if _other(uid) is None else group_of(uid),
+            cwd="/",
             extra_groups=None if _other(uid) is None else [],
         )
     finally:

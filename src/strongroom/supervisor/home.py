@@ -11,7 +11,8 @@
     run/{hsm,kms}/         sockets
 
 The supervisor, who may be root, writes only into directories of its own: what another user could plant there, a root
-that follows it would give away. Seal and sealed state lie outside `service/`, so that a backup of the service's directory holds neither.
+that follows it would give away. Seal and sealed state lie outside `service/`, so that a backup of the service's
+directory holds neither.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from strongroom.supervisor.users import group_of
 
 _FORMAT: Final = 1
 # sun_path of unix(7), with its terminating zero.
@@ -56,11 +59,18 @@ class Home:
         self.host: Final = self.root / "host"
         self.identity_key: Final = self.host / "identity.pem"
         self.kms_config: Final = self.host / "kms.toml"
+        self.tls_certificate: Final = self.host / "tls-certificate.pem"
+        self.tls_key: Final = self.host / "tls-key.pem"
+        # Says that the store was there once: an empty one must never quietly take its place.
+        self.store_note: Final = self.host / "store-was-made"
+        # Says that the domain's sealed state was acknowledged: from then on keys may depend on it.
+        self.domain_note: Final = self.domain / "in-use"
         self.store: Final = self.service / "store.db"
         self.first_access_key: Final = self.service / "first-access-key"
         self.recovery: Final = self.root / "recovery"
-        self.run_hsm: Final = self.root / "run" / "hsm"
-        self.run_kms: Final = self.root / "run" / "kms"
+        self.run: Final = self.root / "run"
+        self.run_hsm: Final = self.run / "hsm"
+        self.run_kms: Final = self.run / "kms"
         self.admin_socket: Final = self.run_kms / "admin.sock"
 
     def hsm_socket(self, hsm_id: str) -> Path:
@@ -86,6 +96,12 @@ class Home:
                 f"{self.root} is too long a path: sockets below it would exceed {_SOCKET_PATH_BYTES_MAX} bytes"
             )
 
+    def note_store(self) -> None:
+        _note(self.store_note)
+
+    def note_domain(self) -> None:
+        _note(self.domain_note)
+
     def settings(self) -> HomeSettings | None:
         """What the first start decided; None before it.
 
@@ -96,7 +112,7 @@ class Home:
             return None
         try:
             settings = msgspec.convert(tomllib.loads(self.settings_file.read_text(encoding="utf-8")), HomeSettings)
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        except (ValueError, msgspec.ValidationError) as error:
             raise HomeError(f"{self.settings_file} is not readable: {error}") from None
         if settings.format != _FORMAT:
             raise HomeError(f"{self.root} has format {settings.format}; this version knows {_FORMAT}")
@@ -111,12 +127,14 @@ class Home:
         found = self.settings()
         wanted = HomeSettings(_FORMAT, account or "000000000000", region or "us-east-1", development)
         if found is None:
+            if self.domain_tokens():
+                raise HomeError(
+                    f"{self.settings_file} is gone, which says whose keys these are: put it back from a backup"
+                )
             write_durably(self.settings_file, format_toml(msgspec.to_builtins(wanted)).encode(), 0o644)
             return wanted
         if found.development and not development:
-            raise HomeError(
-                f"{self.root} is a development home with well-known credentials: start it with --dev, or not"
-            )
+            raise HomeError(f"{self.root} is a development home with well-known credentials: it starts with --dev only")
         if development and not found.development:
             raise HomeError(f"{self.root} is not a development home: --dev would add well-known credentials to it")
         if account and found.account != account:
@@ -124,6 +142,11 @@ class Home:
         if region and found.region != region:
             raise HomeError(f"{self.root} belongs to region {found.region}, not to {region}")
         return found
+
+
+def _note(path: Path) -> None:
+    if not path.exists():
+        write_durably(path, b"", 0o644)
 
 
 def format_toml(values: dict[str, object]) -> str:
@@ -138,7 +161,7 @@ def write_durably(path: Path, content: bytes, mode: int, owner: int | None = Non
     try:
         os.fchmod(descriptor, mode)
         if owner is not None:
-            os.fchown(descriptor, owner, owner)
+            os.fchown(descriptor, owner, group_of(owner))
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
@@ -158,7 +181,9 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path, mode: int, owner: int) -> None:
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise HomeError(f"{path} is a symbolic link, and may lead anywhere")
+    path.mkdir(mode=mode, exist_ok=True)
     path.chmod(mode)
     if path.stat().st_uid != owner:
-        os.chown(path, owner, owner)
+        os.chown(path, owner, group_of(owner), follow_symlinks=False)

@@ -79,12 +79,17 @@ def require_nothing_lost(home: Home, hsm_id: str) -> None:
     has_state = any(path.exists() for path in home.sealed_states(hsm_id))
     if not home.seal_secret.exists() and (has_state or home.store.exists()):
         raise HomeError(f"{home.seal_secret} is gone, and nothing else opens the HSM's sealed state: {_ADVICE}")
-    if not has_state and home.store.exists():
+    if not has_state and (home.store.exists() or home.domain_note.exists()):
         raise HomeError(_lost_state(home))
+    if home.store_note.exists() and not home.store.exists():
+        raise HomeError(
+            f"{home.store} is gone, and with it every key's record: put service/ back from a backup "
+            f"(to begin with an empty store instead, delete {home.store_note})"
+        )
 
 
 def _lost_state(home: Home) -> str:
-    return f"the HSM's sealed state is gone, but {home.store} holds keys: {_ADVICE}"
+    return f"the HSM's sealed state is gone, but {home.root} holds a domain and its keys: {_ADVICE}"
 
 
 def make_seal_secret(home: Home, owner: int) -> None:
@@ -113,7 +118,7 @@ def bring_up(channel: ControlChannel, home: Home, hsm_id: str, region: str, kms_
     assert isinstance(report, control.StatusReport)
     if report.state == "OPERATIONAL":
         return []
-    if home.store.exists():
+    if home.store.exists() or home.domain_note.exists():
         raise HomeError(_lost_state(home))
     created = channel.ask(
         control.CreateDomain("strongroom", region, SERVICE_HOST, service_host_public(home, kms_owner), 1, 1)
@@ -141,5 +146,7 @@ def _keep(channel: ControlChannel, home: Home, hsm_id: str, answer: control.Cont
     write_durably(home.domain_token(version), answer.domain_token, 0o644)
     for path in home.sealed_states(hsm_id):
         write_durably(path, answer.sealed_state, 0o644)
+    # Before the acknowledgement: a domain that may have sealed anything is never replaced by a new one.
+    home.note_domain()
     channel.ask(control.AcknowledgeState(version))
     return [bundle, *shares]

@@ -10,7 +10,7 @@ from pathlib import Path
 from strongroom.supervisor import children
 from strongroom.supervisor.home import Home, HomeError
 from strongroom.supervisor.hsm_control import ControlChannel, recover
-from strongroom.supervisor.supervise import HSM_ID, Options, Supervisor
+from strongroom.supervisor.preparation import HSM_ID, Options, prepare
 
 
 def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
@@ -28,10 +28,8 @@ def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
         raise HomeError(f"{home.root} has no strongroom.toml and domain/ from a backup: put them there first")
     recovery_bundle, held = bundle.read_bytes(), [path.read_bytes() for path in shares]  # 1
     secrets_before = _secrets_of(home)
-    supervisor = Supervisor(
-        Options(home.root, "127.0.0.1", 0, settings.account, settings.region, settings.development, ("hsm",))
-    )
-    supervisor.prepare(restoring=True)  # 2
+    options = Options(home.root, "127.0.0.1", 0, settings.account, settings.region, settings.development, ("hsm",))
+    users, _ = prepare(home, options, restoring=True)  # 2
     set_aside = [  # 3
         path.rename(path.with_name(path.name + ".before-restore"))
         for path in home.sealed_states(HSM_ID)
@@ -39,16 +37,16 @@ def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
     ]
     before = _made_by_recovery(home)
     try:
-        process, control = children.start_hsm(str(home.hsm_config(HSM_ID)), supervisor.users.hsm)
+        process, control = children.start_hsm(str(home.hsm_config(HSM_ID)), users.hsm)
         channel = ControlChannel(control)
         try:
             files = recover(  # 4
-                channel, home, HSM_ID, recovery_bundle, held, tokens[-1].read_bytes(), supervisor.users.kms
+                channel, home, HSM_ID, recovery_bundle, held, tokens[-1].read_bytes(), users.kms
             )
         finally:
             channel.close()
             children.stop(process)
-    except BaseException:  # 5
+    except BaseException as error:  # 5
         # What was not acknowledged has wrapped nothing; a token that only a lost state opens would shut the old one out.
         for path in _made_by_recovery(home) - before:
             path.unlink()
@@ -56,10 +54,19 @@ def restore(root: Path, bundle: Path, shares: list[Path]) -> None:
             path.rename(path.with_name(path.name.removesuffix(".before-restore")))
         for path in _secrets_of(home) - secrets_before:
             path.unlink()
+        if isinstance(error, HomeError) and "AUTHENTICATION_FAILED" in str(error):
+            raise HomeError(
+                f"{bundle}, the shares and {tokens[-1]} do not belong together: each backup opens with the bundle and "
+                "the shares that were the newest when it was made"
+            ) from None
         raise
-    print("The HSM has its domain again. The old bundle is used up; take these files away instead:")
+    print("The HSM has its domain again. These files open the backups that you make from now on; take them away:")
     for path in files:
         print(f"  {path}")
+    print(
+        "Make a backup now. Older backups open with the bundle and the shares that you used just now: keep those too,"
+    )
+    print("as long as you keep an older backup.")
 
 
 def _secrets_of(home: Home) -> set[Path]:

@@ -5,7 +5,6 @@ A mute HSM does not die, and is not restarted: silence is its answer, and its op
 
 from __future__ import annotations
 
-import fcntl
 import os
 import selectors
 import signal
@@ -14,44 +13,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-import msgspec
-
-import strongroom
 from strongroom.supervisor import children
 from strongroom.supervisor.banner import print_banner
-from strongroom.supervisor.home import Home, HomeError, HomeSettings, format_toml, make_directory, write_durably
-from strongroom.supervisor.hsm_control import ControlChannel, bring_up, make_seal_secret, require_nothing_lost
-from strongroom.supervisor.users import Users, plan_users
+from strongroom.supervisor.home import Home, HomeError, HomeSettings
+from strongroom.supervisor.hsm_control import ControlChannel, bring_up
+from strongroom.supervisor.preparation import HSM_ID, Options, prepare
+from strongroom.supervisor.users import Users
 
-HSM_ID: Final = "hsm-1"
-WORKER: Final = "w1"
 _READY_S_MAX: Final = 20.0
-# What a confined service may still read: its interpreter, its libraries, the system's configuration and devices.
-_SYSTEM_TREES: Final = ("/usr", "/lib", "/lib64", "/etc", "/proc", "/dev", "/sys")
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What `strongroom up` was asked for."""
-
-    home: Path
-    listen: str
-    port: int
-    account: str
-    region: str
-    development: bool
-    actors: tuple[str, ...]
-    tls_certificate: str = ""
-    tls_key: str = ""
-    strict_audit: bool = False
-
-    @property
-    def url(self) -> str:
-        """What clients connect to."""
-        host = f"[{self.listen}]" if ":" in self.listen else self.listen
-        return f"{'https' if self.tls_certificate else 'http'}://{host}:{self.port}"
 
 
 class _Actor:
@@ -78,7 +49,6 @@ class Supervisor:
         # The descriptor on which a starting service will say that it serves, and until when it may take.
         self._ready: int | None = None
         self._ready_by_s = 0.0
-        self._new_files: list[Path] = []
         self._announced = False
         self._stopping = False
 
@@ -87,91 +57,9 @@ class Supervisor:
         assert self._users is not None, "prepare first"
         return self._users
 
-    # ── preparation ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    def prepare(self, *, restoring: bool = False) -> None:
-        """Directories, secrets and configuration files; nothing of an existing home is lost.
-
-        Raises:
-            HomeError: the home is in use, was made for something else, or has lost its seal or sealed state.
-        """
-        options, home = self._options, self.home
-        home.require_short_paths()
-        home.root.mkdir(parents=True, exist_ok=True)
-        self._users = users = plan_users(home.root)
-        home.root.chmod(0o711 if users.are_separate else 0o700)
-        self._lock()
-        self._settings = settings = home.require_settings(
-            account=options.account, region=options.region, development=options.development
-        )
-        if "hsm" in options.actors and not restoring:
-            require_nothing_lost(home, HSM_ID)
-        own = os.getuid()
-        make_directory(home.seal, 0o711 if users.are_separate else 0o700, own)
-        make_directory(home.hsm, 0o755, own)
-        make_directory(home.host, 0o755, own)
-        make_directory(home.domain, 0o755, own)
-        make_directory(home.recovery, 0o700, own)
-        make_directory(home.service, 0o700, users.kms)
-        make_directory(home.run_hsm, 0o755, users.hsm)
-        make_directory(home.run_kms, 0o755, users.kms)
-        make_seal_secret(home, users.hsm)
-        write_durably(home.hsm_config(HSM_ID), self._hsm_config(users).encode(), 0o644)
-        if "kms" in options.actors:
-            write_durably(home.kms_config, self._kms_config(users, settings).encode(), 0o644)
-
-    def _lock(self) -> None:
-        """Held until this process ends, by whatever end."""
-        for actor in self._options.actors:
-            descriptor = os.open(self.home.root / f".{actor}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise HomeError(f"{self.home.root} is in use by another supervisor") from None
-
-    def _hsm_config(self, users: Users) -> str:
-        home = self.home
-        return format_toml(
-            {
-                "hsm_id": HSM_ID,
-                "socket": str(home.hsm_socket(HSM_ID)),
-                "allowed_uids": sorted({users.kms, os.getuid()}),
-                "sealed_states": [str(path) for path in home.sealed_states(HSM_ID)],
-                "seal_secret": str(home.seal_secret),
-            }
-        )
-
-    def _kms_config(self, users: Users, settings: HomeSettings) -> str:
-        home, options = self.home, self._options
-        tokens = home.domain_tokens()
-        values: dict[str, object] = {
-            "account": settings.account,
-            "region": settings.region,
-            "listen": options.listen,
-            "port": options.port,
-            "hsm_socket": str(home.hsm_socket(HSM_ID)),
-            "domain_token": str(tokens[-1] if tokens else home.domain_token(1)),
-            "host_id": "service-1",
-            "identity_key": str(home.identity_key),
-            "store": str(home.store),
-            "audit_directory": str(home.audit),
-            "admin_socket": str(home.admin_socket),
-            "operator_uids": [os.getuid()],
-            "first_access_key": "" if settings.development else str(home.first_access_key),
-            "development": settings.development,
-            "tls_certificate": options.tls_certificate,
-            "tls_key": options.tls_key,
-            "worker": WORKER,
-            "strict_audit": options.strict_audit,
-        }
-        if not users.are_separate:
-            trees = [*_SYSTEM_TREES, sys.prefix, sys.base_prefix, *strongroom.__path__, *sys.path]
-            reading = [tree for tree in trees if tree and not home.root.is_relative_to(tree)]
-            values["confine_reading"] = sorted(
-                {*reading, str(home.domain), str(home.host), options.tls_certificate, options.tls_key} - {""}
-            )
-            values["confine_writing"] = [str(home.service), str(home.run_kms)]
-        return format_toml(values)
+    def prepare(self) -> None:
+        """See `preparation.prepare`."""
+        self._users, self._settings = prepare(self.home, self._options)
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,7 +89,7 @@ class Supervisor:
 
     def _start_all(self) -> None:
         if "hsm" in self._options.actors:
-            self._new_files = self._start_hsm()
+            self._start_hsm()
         if "kms" in self._options.actors:
             self._start_kms()
         else:
@@ -213,15 +101,14 @@ class Supervisor:
             self._announced = True
             assert self._settings is not None
             url = self._options.url if "kms" in self._options.actors else ""
-            print_banner(self.home, self._settings, url, self.users, self._new_files)
+            print_banner(self.home, self._settings, url, self.users)
 
-    def _start_hsm(self) -> list[Path]:
+    def _start_hsm(self) -> None:
         self._hsm.process, control = children.start_hsm(str(self.home.hsm_config(HSM_ID)), self.users.hsm)
         self._channel = ControlChannel(control)
         region = self._settings.region if self._settings else ""
-        files = bring_up(self._channel, self.home, HSM_ID, region, self.users.kms)
+        bring_up(self._channel, self.home, HSM_ID, region, self.users.kms)
         self._hsm.back_off.serves()
-        return files
 
     def _start_kms(self) -> None:
         """Start it and go on: what it says on `ready` is heard in `_watch`, where an HSM's death is seen meanwhile."""
@@ -263,6 +150,7 @@ class Supervisor:
         self._ready = None
         if serves:
             self._kms.back_off.serves()
+            self.home.note_store()
             self._announce()
         elif not self._announced:
             raise HomeError("the service did not start; its own words are above")
@@ -276,7 +164,7 @@ class Supervisor:
         _say(f"{actor.name} ended ({process.returncode}); starting it again")
 
     def _restart(self, actor: _Actor) -> None:
-        start: Callable[[], object] = self._start_hsm if actor is self._hsm else self._start_kms
+        start: Callable[[], None] = self._start_hsm if actor is self._hsm else self._start_kms
         try:
             start()
         except (HomeError, OSError) as error:

@@ -49,6 +49,14 @@ def plan_users(home: Path) -> Users:
     return Users(hsm, kms, f"HSM and service run as two users ({hsm} and {kms})")
 
 
+def group_of(uid: int) -> int:
+    """The primary group of a user; one that has no account has a group of its own number."""
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid
+
+
 def _uid(name: str, default: int) -> int:
     try:
         return pwd.getpwnam(name).pw_uid

@@ -24,7 +24,7 @@ from strongroom.kms.iam.principals import Principal, PrincipalKind
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.process import is_confined
-from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, Put, Store, UserRecord
+from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, Put, Remove, Store, UserRecord
 from strongroom.kms.service import Service
 from strongroom.kms.trail import Trail
 
@@ -67,7 +67,7 @@ class AdminCommands:
         call.parameters = {name: value for name, value in arguments.items() if name != "policy"}
         result = await row(self, call, **arguments)
         if command in _MUTATES:
-            self._trail.log.append([self._trail.outcome(call, None, read_only=False)])
+            await self._trail.record([self._trail.outcome(call, None, read_only=False)])
         return result
 
     # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -79,7 +79,7 @@ class AdminCommands:
         if await self._find_user(user) is not None:
             raise AdminError(f"the user {user} exists already")
         policies = {"inline": _checked(policy)} if policy else {}
-        permit = self._service.gate.operator(call)
+        permit = await self._service.gate.operator(call)
         record = UserRecord(
             account=self._service.account,
             name=user,
@@ -96,7 +96,7 @@ class AdminCommands:
         changed = msgspec.structs.replace(
             record, version=record.version + 1, identity_policies={"inline": _checked(policy)}
         )
-        permit = self._service.gate.operator(call)
+        permit = await self._service.gate.operator(call)
         await self._commit(permit, Put(changed, replaces=record.version))
         return {"user": user}
 
@@ -117,7 +117,7 @@ class AdminCommands:
         await self._require_user(user)
         if len(await self._store.list_access_keys(self._service.account, user)) >= _ACCESS_KEYS_MAX:
             raise AdminError(f"the user {user} has {_ACCESS_KEYS_MAX} access keys already")
-        permit = self._service.gate.operator(call)
+        permit = await self._service.gate.operator(call)
         access_key_id, secret = new_access_key_id(), new_secret()
         sealing = self._service.gate.chore("SealAccessKey")
         now_s = self._service.clock()
@@ -138,10 +138,28 @@ class AdminCommands:
             raise AdminError(f"there is no access key {access_key_id}")
         if status not in set(AccessKeyStatus):
             raise AdminError("the status is Active or Inactive")
-        permit = self._service.gate.operator(call)
+        permit = await self._service.gate.operator(call)
         changed = msgspec.structs.replace(record, version=record.version + 1, status=AccessKeyStatus(status))
         await self._commit(permit, Put(changed, replaces=record.version))
         return {"access_key_id": access_key_id, "status": status}
+
+    async def delete_access_key(self, call: Call, access_key_id: str) -> dict[str, str]:
+        """For good; whoever uses it is refused from the next request on."""
+        record = await self._store.get(AccessKeyRecord, access_key_id)
+        if record is None:
+            raise AdminError(f"there is no access key {access_key_id}")
+        permit = await self._service.gate.operator(call)
+        await self._commit(permit, Remove(record))
+        return {"access_key_id": access_key_id}
+
+    async def delete_user(self, call: Call, user: str) -> dict[str, str]:
+        """A user without access keys, as IAM demands."""
+        record = await self._require_user(user)
+        if await self._store.list_access_keys(self._service.account, user):
+            raise AdminError(f"the user {user} still has access keys: delete them first")
+        permit = await self._service.gate.operator(call)
+        await self._commit(permit, Remove(record))
+        return {"user": user}
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -204,7 +222,7 @@ class AdminCommands:
             raise AdminError(f"there is no user {user}")
         return record
 
-    async def _commit(self, permit: Permit, change: Put) -> None:
+    async def _commit(self, permit: Permit, change: Put | Remove) -> None:
         await self._service.directory.commit(((permit, KEYLESS),), [change])
 
 
@@ -221,9 +239,18 @@ _TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "put-user-policy": AdminCommands.put_user_policy,
     "list-users": AdminCommands.list_users,
     "create-access-key": AdminCommands.create_access_key,
+    "delete-access-key": AdminCommands.delete_access_key,
+    "delete-user": AdminCommands.delete_user,
     "list-access-keys": AdminCommands.list_access_keys,
     "update-access-key": AdminCommands.update_access_key,
     "status": AdminCommands.status,
     "trace": AdminCommands.trace,
 }
-_MUTATES: Final = {"create-user", "put-user-policy", "create-access-key", "update-access-key"}
+_MUTATES: Final = {
+    "create-user",
+    "put-user-policy",
+    "create-access-key",
+    "update-access-key",
+    "delete-access-key",
+    "delete-user",
+}

@@ -67,7 +67,7 @@ def main() -> None:
         raise SystemExit(2) from None
     for problem in report.problems:
         print(f"{problem.file}:{problem.line}: {problem.what}")
-    print(f"last head: {report.last_digest.hex()}")
+    print(f"last head: {report.last_digest.hex() if report.heads else 'none is signed yet'}")
     print(
         f"{report.records} records in {report.segments} segments, {report.heads} signed heads, "
         f"{report.records_after_last_head} records after the last head, {report.problem_count} problems"

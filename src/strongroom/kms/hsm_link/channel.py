@@ -131,8 +131,8 @@ class Channel(asyncio.Protocol):
 
     def send_commands(self, plaintext: bytes) -> None:
         """Seal and send one encoded `CommandFrame`."""
-        self.frames_under_way += 1
         self._send(FrameType.COMMANDS, self._outbound.seal(self._keys[0], FrameType.COMMANDS, plaintext))
+        self.frames_under_way += 1
 
     def _on_answer_frame(self, body: bytes) -> None:
         plaintext = self._inbound.open(self._keys[1], FrameType.ANSWERS, body)

@@ -36,9 +36,10 @@ from strongroom.kms.hsm_link.host_session import HostIdentity, HostSession
 from strongroom.kms.permits import KEYLESS, Permit
 
 ANSWER_S_MAX: Final = 5.0
+SILENCE_S_MAX: Final = 1.0
 FRAMES_UNDER_WAY_MAX: Final = 1
-# A command is at most a blob with context; with its neighbours it must stay under the frame's 1 MiB.
-_FRAME_BYTES_SOFT_MAX: Final = 700_000
+# Below the frame's 1 MiB by more than its seal and its last key binding; a single command is a tenth of it at most.
+_FRAME_BYTES_MAX: Final = 900_000
 # An EKT is a few kilobytes at most (RSA 4096). One that no frame could carry would take its neighbours' frame with it.
 _BINDING_BYTES_MAX: Final = 16_384
 _SESSION_RENEWAL_S: Final = SESSION_LIFETIME_S * 2 / 3
@@ -72,14 +73,13 @@ class KeyHandle:
 
 
 class _Call(Deferred[Any]):
-    __slots__ = ("build", "deadline", "handles", "size")
+    __slots__ = ("build", "deadline", "handles")
 
-    def __init__(self, build: Callable[..., Command], handles: Sequence[KeyHandle], size: int, deadline: float) -> None:
+    def __init__(self, build: Callable[..., Command], handles: Sequence[KeyHandle], deadline: float) -> None:
         # What Deferred's own does: one call less on the hot path.
         self._resume = self._value = self._error = None
         self.build = build
         self.handles = handles
-        self.size = size
         self.deadline = deadline
 
 
@@ -108,6 +108,7 @@ class HsmLink:
         # The clock of deadlines, set by `_expire` every quarter of a second.
         self._tick_s = time.monotonic()
         self._flush_is_due = False
+        self._is_silent = False
         self._closed = False
         self._timers: set[asyncio.TimerHandle] = set()
         self._connecting: asyncio.Task[None] | None = None
@@ -120,12 +121,11 @@ class HsmLink:
         handles: Sequence[KeyHandle],
         build: Callable[..., Command],
         _answer_type: type[A],
-        size: int = 0,
     ) -> Deferred[A]:
         """Redeem the permits (one per key, or one for a keyless command) and ask the HSM.
 
-        `build` gets the request id and the keys' places in the frame; `size` is about how many bytes of data it adds.
-        Awaiting the result raises the fault of a refusal.
+        `build` gets the request id and the keys' places in the frame. Awaiting the result raises
+        the fault of a refusal.
         """
         if handles:
             for permit, handle in zip(permits, handles, strict=True):
@@ -133,7 +133,7 @@ class HsmLink:
         else:
             (permit,) = permits
             permit.redeem(KEYLESS)
-        call = _Call(build, handles, size, self._tick_s + ANSWER_S_MAX)
+        call = _Call(build, handles, self._tick_s + ANSWER_S_MAX)
         self._waiting.append(call)
         if not self._flush_is_due:
             self._flush_is_due = True
@@ -143,6 +143,13 @@ class HsmLink:
     @property
     def is_open(self) -> bool:
         return self._active is not None
+
+    @property
+    def is_answering(self) -> bool:
+        """Open, and not silent: nothing waits longer than `SILENCE_S_MAX`, and the last that did was answered."""
+        oldest = next(iter(self._sent.values()), None)
+        waits_long = oldest is not None and oldest.deadline - self._tick_s < ANSWER_S_MAX - SILENCE_S_MAX
+        return self._active is not None and not self._is_silent and not waits_long
 
     # ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,11 +163,10 @@ class HsmLink:
     def _next_frame(self) -> bytes:
         places: dict[int, int] = {}
         keys: list[msgspec.Raw] = []
-        commands: list[Command] = []
+        commands: list[msgspec.Raw] = []
         size = 0
-        while self._waiting and len(commands) < COMMANDS_PER_FRAME_MAX and size < _FRAME_BYTES_SOFT_MAX:
-            call = self._waiting.popleft()
-            size += call.size
+        while self._waiting and len(commands) < COMMANDS_PER_FRAME_MAX:
+            call = self._waiting[0]
             indexes = []
             for handle in call.handles:
                 place = places.get(id(handle))
@@ -170,12 +176,18 @@ class HsmLink:
                     size += handle.size
                 indexes.append(place)
             request_id = self._next_id
+            encoded = encode_message(call.build(request_id, *indexes))
+            size += len(encoded)
+            if commands and size > _FRAME_BYTES_MAX:
+                break  # It goes with the next frame.
+            self._waiting.popleft()
             self._next_id += 1
             self._sent[request_id] = call
-            commands.append(call.build(request_id, *indexes))
+            commands.append(msgspec.Raw(encoded))
         return encode_message((self.tracing, keys, commands))
 
     def _on_answers(self, _: Channel, frame: AnswerFrame) -> None:
+        self._is_silent = False
         self.traces.extend(frame.traces)
         self._batch(lambda: self._deliver(frame))
         self.flush()
@@ -186,10 +198,14 @@ class HsmLink:
             call = self._sent.pop(answer.request_id, None)
             if call is None:
                 continue  # It timed out before.
-            if type(answer) is RefusedAnswer:
-                call.fail(fault_of(RefusedError(Status(answer.status))))
-            else:
-                call.resolve(answer)
+            try:
+                if type(answer) is RefusedAnswer:
+                    call.fail(fault_of(RefusedError(Status(answer.status))))
+                else:
+                    call.resolve(answer)
+            except Exception as error:  # noqa: BLE001 -- whoever waited for this one must not cost the others theirs.
+                context = {"message": "an answer was not taken", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
 
     # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -273,6 +289,7 @@ class HsmLink:
         expired = [self._sent.pop(request_id) for request_id in late]
         while self._waiting and self._waiting[0].deadline <= now:
             expired.append(self._waiting.popleft())
+        self._is_silent = self._is_silent or bool(expired)
         for call in expired:
             call.fail(DependencyTimeoutException())
         self._later(0.25, self._expire)

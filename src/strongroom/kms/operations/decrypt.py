@@ -55,7 +55,6 @@ async def run(service: Service, call: Call, request: DecryptRequest) -> DecryptR
         (material.handle,),
         lambda request_id, key: messages.Decrypt(request_id, key, blob, context),
         PlaintextAnswer,
-        len(blob),
     )
     call.key_material_id = material.material_id
     return DecryptResponse(

@@ -36,7 +36,6 @@ async def run(service: Service, call: Call, request: EncryptRequest) -> EncryptR
         (entry.current.handle,),
         lambda request_id, key: messages.Encrypt(request_id, key, plaintext, context),
         CiphertextAnswer,
-        len(plaintext),
     )
     call.key_material_id = entry.current.material_id
     return EncryptResponse(CiphertextBlob=answer.blob, KeyId=entry.arn, EncryptionAlgorithm=SYMMETRIC_DEFAULT)

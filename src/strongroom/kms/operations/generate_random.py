@@ -27,6 +27,6 @@ async def run(service: Service, call: Call, request: GenerateRandomRequest) -> G
     length = request.NumberOfBytes or 0
     (admission,) = call.admissions
     answer = await service.link.call(
-        (admission.permit,), (), lambda request_id: messages.GenerateRandom(request_id, length), PlaintextAnswer, length
+        (admission.permit,), (), lambda request_id: messages.GenerateRandom(request_id, length), PlaintextAnswer
     )
     return GenerateRandomResponse(Plaintext=answer.plaintext)

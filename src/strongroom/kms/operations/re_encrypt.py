@@ -51,7 +51,6 @@ async def run(service: Service, call: Call, request: ReEncryptRequest) -> ReEncr
             request_id, source_key, destination_key, blob, source_context, destination_context
         ),
         CiphertextAnswer,
-        len(blob),
     )
     call.additional = {
         "sourceKeyMaterialId": material.material_id,

@@ -23,6 +23,8 @@ BODY_BYTES_MAX: Final = 512 * 1024
 HEADER_BYTES_MAX: Final = 32 * 1024
 HEADERS_MAX: Final = 64
 TARGET_BYTES_MAX: Final = 8 * 1024
+# Of all connections' unfinished bodies together: nobody needs a credential to begin one.
+HELD_BYTES_MAX: Final = 64 * 1024 * 1024
 # Requests that a client may send ahead of answers.
 PIPELINED_MAX: Final = 16
 # A request must be whole this long after its first byte; a silent connection is closed after the second figure.
@@ -77,6 +79,7 @@ class Edge:
         self.submit: Final = submit
         self.clocks: Final = clocks
         self.connections: set[HttpConnection] = set()
+        self.held_bytes = 0
         # The clock of the time-outs, in seconds of the event loop: exact to a second, and costs a request nothing.
         self.tick_s = time.monotonic()
 
@@ -107,6 +110,7 @@ class HttpConnection(asyncio.Protocol):
         "_edge",
         "_header_bytes",
         "_headers",
+        "_held",
         "_in_head",
         "_keep_alive",
         "_last_s",
@@ -136,6 +140,8 @@ class HttpConnection(asyncio.Protocol):
         self._in_head = False
         self._body: bytes | list[bytes] = b""
         self._body_length = 0
+        # Bytes of an unfinished body, counted in the edge's budget.
+        self._held = 0
 
     # ── asyncio ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,6 +157,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._edge.connections.discard(self)
+        self._edge.held_bytes -= self._held
+        self._held = 0
         self._transport = None
         self._queue.clear()
 
@@ -226,6 +234,10 @@ class HttpConnection(asyncio.Protocol):
         self._body_length += len(body)
         if self._body_length > BODY_BYTES_MAX:
             raise _BrokenError(413)
+        self._held += len(body)
+        self._edge.held_bytes += len(body)
+        if self._edge.held_bytes > HELD_BYTES_MAX:
+            raise _BrokenError(503)
         if not self._body:
             self._body = body
         elif isinstance(self._body, list):
@@ -235,6 +247,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._started_s = 0.0
+        self._edge.held_bytes -= self._held
+        self._held = 0
         method = self._parser.get_method().decode("ascii", "replace")
         body = b"".join(self._body) if isinstance(self._body, list) else self._body
         request = HttpRequest(method, self._target, self._headers, body)
@@ -250,6 +264,10 @@ class HttpConnection(asyncio.Protocol):
         self._busy = True
         self._keep_alive = keep_alive
         self._edge.submit(self, request)
+
+    @property
+    def awaits_answer(self) -> bool:
+        return self._busy
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
