@@ -102,7 +102,11 @@ class Room:
         self.store.unlock(StoreKey(bytes(32)))
         self.directory = Directory(self.store, ACCOUNT, REGION)
         self.intents: list[str] = []
-        self.gate = gate(self.directory, lambda call: self.intents.append(call.operation))
+
+        async def record(call: Call) -> None:
+            self.intents.append(call.operation)
+
+        self.gate = gate(self.directory, record)
         self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda work: work())
         self.service = Service(ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S)
         self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
@@ -273,7 +277,7 @@ def test_every_operation_redeems_every_permit_it_was_given(in_room: Any, name: s
 
 def test_a_mutation_is_not_begun_when_its_intent_cannot_be_recorded(in_room: Any) -> None:
     async def scene(room: Room) -> None:
-        def refuse(_: Call) -> None:
+        async def refuse(_: Call) -> None:
             raise OSError("the trail is full")
 
         room.gate._record_intent = refuse

@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,17 @@ class Installation:
             env=self.environment,
             timeout=120,
         )
+
+    def cli_program(self) -> Callable[..., subprocess.CompletedProcess[str]]:
+        """The installed `strongroom`, as an operator's shell would find it."""
+        program = Path(self._python).parent / "strongroom"
+
+        def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [program, *arguments], capture_output=True, text=True, check=False, env=self.environment, timeout=60
+            )
+
+        return run
 
     def stop(self) -> None:
         """SIGTERM, as a service manager would."""

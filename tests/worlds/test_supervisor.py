@@ -197,7 +197,7 @@ def test_a_second_supervisor_on_the_same_home_is_refused_and_the_first_serves_on
 
 def test_a_development_home_does_not_start_without_dev(copy: Installation) -> None:
     before = _contents(copy.home)
-    assert "start it with --dev, or not" in _refused(copy.home)
+    assert "it starts with --dev only" in _refused(copy.home)
     assert _contents(copy.home) == before
 
 

@@ -1,8 +1,8 @@
 """Starting and ending the actors' processes.
 
 No directory of anybody's choice is on a child's module path (`-P`, and `/` to work in): what lies where an operator
-happens to stand must not run as the HSM. A child knows its supervisor's process id and asks the kernel to be killed when it ends; so nothing is left behind, however
-the supervisor dies, and a next start needs no cleaning.
+happens to stand must not run as the HSM. A child knows its supervisor's process id and asks the kernel to be killed when
+it ends; so nothing is left behind, however the supervisor dies, and a next start needs no cleaning.
 """
 
 from __future__ import annotations
