@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from strongroom.boundary.domain_token import parse_domain_token
-from strongroom.boundary.messages import GenerateRandom, PlaintextAnswer
+from strongroom.boundary.messages import Decrypt, GenerateRandom, PlaintextAnswer
 from strongroom.kms.driver import run
-from strongroom.kms.faults import DependencyTimeoutException
+from strongroom.kms.faults import DependencyTimeoutException, KMSInternalException
 from strongroom.kms.hsm_link import link as link_module
 from strongroom.kms.hsm_link.host_session import HostIdentity
 from strongroom.kms.hsm_link.link import HsmLink
@@ -122,6 +122,24 @@ def test_what_was_under_way_when_the_hsm_died_is_asked_again(own: Installation) 
         await asyncio.sleep(0.1)
         os.kill(hsm, signal.SIGKILL)
         assert len(set(await asyncio.wait_for(asyncio.gather(*waiting), 10))) == 100
+
+    with_link(own, body)
+
+
+def test_commands_that_outgrow_a_frame_travel_in_the_next(own: Installation) -> None:
+    """64 of the largest commands are longer than a frame may be: none is lost, and the link goes on."""
+    context = {str(number): "v" * 1000 for number in range(16)}
+
+    async def body(link: HsmLink) -> None:
+        await draw(link)
+
+        async def refused() -> None:
+            permit = Permit("r", "kms:Decrypt", KEYLESS, 0)
+            await link.call((permit,), (), lambda rid: Decrypt(rid, 0, bytes(6144), context), PlaintextAnswer)
+
+        answers = await asyncio.gather(*(run(refused()) for _ in range(192)), return_exceptions=True)
+        assert {type(answer) for answer in answers} == {KMSInternalException}
+        assert len(await asyncio.wait_for(draw(link), 2)) == 16
 
     with_link(own, body)
 

@@ -161,7 +161,7 @@ def section_tail(readme: str) -> str:
 
 def test_the_readme_shows_the_lines_that_a_start_prints(capsys: pytest.CaptureFixture[str]) -> None:
     settings = HomeSettings(format=1, account="000000000000", region="us-east-1", development=True)
-    print_banner(Home(Path("~/.strongroom-dev")), settings, "http://127.0.0.1:4599", Users(1, 1, ""), [])
+    print_banner(Home(Path("~/.strongroom-dev")), settings, "http://127.0.0.1:4599", Users(1, 1, ""))
     printed = [line.strip() for line in capsys.readouterr().out.splitlines() if "export" in line]
     assert printed
     assert [line for line in printed if line not in text_of("README.md").splitlines()] == []
