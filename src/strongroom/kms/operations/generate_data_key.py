@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from strongroom.boundary.messages import DataKeyAnswer, GenerateDataKey
 from strongroom.kms.calls import Call
 from strongroom.kms.gate import Demand, OnKey
-from strongroom.kms.operations.requests import (
-    data_key_length,
-    encryption_context,
-    require_encryption_key,
-    require_no_grant_tokens,
-    require_no_recipient,
-    stop_if_dry_run,
-)
+from strongroom.kms.operations import data_keys
+from strongroom.kms.operations.requests import require_no_recipient
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import GenerateDataKeyRequest, GenerateDataKeyResponse
 
@@ -24,21 +17,11 @@ def demands(request: GenerateDataKeyRequest) -> Sequence[Demand]:
 
 
 async def run(service: Service, call: Call, request: GenerateDataKeyRequest) -> GenerateDataKeyResponse:
-    length = data_key_length(request)
-    context = encryption_context(request.EncryptionContext)
-    require_no_grant_tokens(request.GrantTokens)
     require_no_recipient(request.Recipient)
-    (admission,) = call.admissions
-    entry = admission.key
-    require_encryption_key(entry, "GenerateDataKey")
-    stop_if_dry_run(request.DryRun, admission)
-    answer = await service.link.call(
-        (admission.permit,),
-        (entry.current.handle,),
-        lambda request_id, key: GenerateDataKey(request_id, key, length, context, with_plaintext=True),
-        DataKeyAnswer,
-    )
-    call.key_material_id = material_id = entry.current.material_id
+    answer = await data_keys.generate(service, call, request, with_plaintext=True)
     return GenerateDataKeyResponse(
-        CiphertextBlob=answer.blob, Plaintext=answer.plaintext, KeyId=entry.arn, KeyMaterialId=material_id
+        CiphertextBlob=answer.blob,
+        Plaintext=answer.plaintext,
+        KeyId=call.admissions[0].key.arn,
+        KeyMaterialId=call.key_material_id,
     )

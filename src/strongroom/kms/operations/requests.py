@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from strongroom.boundary.context import CONTEXT_BYTES_MAX, ContextTooLongError, canonical_context
 from strongroom.kms.calls import Admission
@@ -24,17 +24,6 @@ from strongroom.kms.wire.model import Shape
 
 SYMMETRIC_DEFAULT: Final = "SYMMETRIC_DEFAULT"
 ENCRYPT_DECRYPT: Final = "ENCRYPT_DECRYPT"
-# KMS developer guide, request parameter KeySpec of GenerateDataKey.
-_DATA_KEY_BYTES: Final = {"AES_128": 16, "AES_256": 32}
-
-
-class DataKeyRequest(Protocol):
-    """GenerateDataKey and GenerateDataKeyWithoutPlaintext."""
-
-    @property
-    def KeySpec(self) -> str | None: ...  # noqa: N802 -- AWS's name.
-    @property
-    def NumberOfBytes(self) -> int | None: ...  # noqa: N802 -- AWS's name.
 
 
 def require_member(value: object, label: str) -> None:
@@ -69,13 +58,6 @@ def encryption_context(context: dict[str, str] | None) -> dict[str, str]:
                 f"The encryption context is longer than {CONTEXT_BYTES_MAX} bytes in serialized form."
             ) from None
     return context
-
-
-def data_key_length(request: DataKeyRequest) -> int:
-    """How many bytes the data key has: exactly one of the two members says so."""
-    if (request.KeySpec is None) == (request.NumberOfBytes is None):
-        raise ValidationException("Please specify either number of bytes or key spec.")
-    return request.NumberOfBytes if request.NumberOfBytes is not None else _DATA_KEY_BYTES[str(request.KeySpec)]
 
 
 def require_encryption_key(entry: KeyEntry, operation: str, algorithm: str | None = None) -> None:
