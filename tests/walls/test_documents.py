@@ -18,12 +18,16 @@ import pytest
 
 from strongroom.boundary import blob, context, control, derivation, domain_token, frames, messages, session
 from strongroom.boundary.statuses import Status
+from strongroom.hsm import rinse
 from strongroom.hsm.domain import recovery, seal
 from strongroom.hsm.vault import backing_key, ring, sealed_values
 from strongroom.hsm.vault import token as key_token
+from strongroom.kms import trail
 from strongroom.kms.audit import chain
+from strongroom.kms.hsm_link import link
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.repositories import TABLES
+from strongroom.kms.wire import http
 from strongroom.kms.wire.shapes import OPERATIONS
 from strongroom.supervisor.banner import print_banner
 from strongroom.supervisor.home import Home, HomeSettings
@@ -185,6 +189,26 @@ def test_the_architecture_names_every_import_contract() -> None:
     assert shown == [contract["name"] for contract in contracts]
 
 
+LIMITS = {
+    "a body": (http.BODY_BYTES_MAX, 512 * 1024, "a body of 512 KiB"),
+    "headers": (http.HEADER_BYTES_MAX, 32 * 1024, "headers of 32 KiB"),
+    "requests ahead": (http.PIPELINED_MAX, 16, "16 requests ahead of their answers"),
+    "connections": (http.CONNECTIONS_MAX, 10_000, "10,000 connections"),
+    "a request's time": (http.REQUEST_S_MAX, 20.0, "20 seconds for a request to be whole"),
+    "unfinished bodies": (http.HELD_BYTES_MAX, 64 * 1024 * 1024, "a budget of 64 MiB"),
+    "a frame of commands": (link._FRAME_BYTES_MAX, 900_000, "up to 64 commands and 900,000 bytes"),
+    "silence": (link.SILENCE_S_MAX, 1.0, "unanswered for a second"),
+    "the rinse": (rinse._DEEP_BYTES, 16 * 1024, "then 16 KiB"),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_limit_of_the_architecture_is_the_codes(limit: str) -> None:
+    in_code, expected, shown = LIMITS[limit]
+    assert in_code == expected
+    assert shown in flat(text_of("ARCHITECTURE.md"))
+
+
 # ── decisions ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -301,6 +325,8 @@ FACTS = {
     "a point": (session.POINT_BYTES, 97, "in uncompressed form, 97 bytes"),
     "randoms": (session.RANDOM_BYTES, 32, "Host and HSM randoms have 32 bytes"),
     "the longest event": (chain.EVENT_BYTES_MAX, 262144, "at most 262,144 bytes"),
+    "the longest text of an event": (trail._TEXT_CHARS_MAX, 1024, "are cut at 1,024 characters"),
+    "the longest parameters": (trail._PARAMETERS_BYTES_MAX, 100000, "`requestParameters` of more than 100,000 bytes"),
     "the suite": (domain_token.SUITE, 1, "`suite` is 1"),
     "the token's format": (domain_token.FORMAT, "strongroom-domain-token-1", "`format` is `strongroom-domain-token-1`"),
 }
@@ -339,7 +365,7 @@ def test_the_formats_show_where_everything_lies_in_a_home() -> None:
     paths = [
         *(home.settings_file, home.seal_secret, *home.sealed_states("hsm-1"), home.hsm_config("hsm-1")),
         *(home.domain_token(1), home.store, home.identity_key, home.first_access_key, home.hsm_socket("hsm-1")),
-        home.admin_socket,
+        *(home.admin_socket, home.kms_config, home.tls_certificate, home.tls_key, home.store_note, home.domain_note),
     ]
     names = [path.relative_to(home.root).as_posix() for path in paths]
     names += [f"{path.relative_to(home.root).as_posix()}/" for path in (home.audit, home.recovery)]

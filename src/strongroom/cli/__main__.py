@@ -24,7 +24,7 @@ _HOMES: Final = ("~/.strongroom", "~/.strongroom-dev")
 
 
 def _become(module: str, arguments: Sequence[str]) -> NoReturn:
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606 -- our own interpreter, no shell.
+    os.execv(sys.executable, [sys.executable, "-P", "-s", "-m", module, *arguments])  # noqa: S606 -- our own interpreter, no shell.
 
 
 def add_home(parser: argparse.ArgumentParser) -> None:

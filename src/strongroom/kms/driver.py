@@ -1,7 +1,7 @@
 """Runs the service's coroutines without a task each.
 
-An operation is an `async def` that awaits two things only: an answer of the HSM (`Deferred`) and a durable commit or a read
-(an `asyncio.Future`). Resuming it from the callback of either costs a tenth of what a task costs, and everything that a
+An operation is an `async def` that awaits two things only: an answer of the HSM (`Deferred`) and what the store or the audit
+trail has done or found (an `asyncio.Future`). Resuming it from the callback of either costs a tenth of what a task costs, and everything that a
 frame of answers resumes runs in one loop turn.
 """
 

@@ -1,8 +1,8 @@
 """Starting and ending the actors' processes.
 
-No directory of anybody's choice is on a child's module path (`-P`, and `/` to work in): what lies where an operator
-happens to stand must not run as the HSM. A child knows its supervisor's process id and asks the kernel to be killed when
-it ends; so nothing is left behind, however the supervisor dies, and a next start needs no cleaning.
+Neither the working directory nor a user's own packages are on a child's module path (`-P`, `-s`): what lies where an
+operator happens to stand must not run as the HSM. A child knows its supervisor's process id and asks the kernel to be
+killed when it ends; so nothing is left behind, however the supervisor dies, and a next start needs no cleaning.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def start_hsm(config: str, uid: int) -> tuple[subprocess.Popen[bytes], socket.so
     with theirs:
         process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
             [
-                *(sys.executable, "-P", "-m", "strongroom.hsm", "--config", config),
+                *(sys.executable, "-P", "-s", "-m", "strongroom.hsm", "--config", config),
                 *("--control-fd", str(theirs.fileno()), "--parent", str(os.getpid())),
             ],
             env={**_environment(), **_HSM_ENVIRONMENT},
@@ -61,7 +61,7 @@ def start_kms(config: str, uid: int) -> tuple[subprocess.Popen[bytes], int]:
     try:
         process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
             [
-                *(sys.executable, "-P", "-m", "strongroom.kms", "--config", config),
+                *(sys.executable, "-P", "-s", "-m", "strongroom.kms", "--config", config),
                 *("--parent", str(os.getpid()), "--ready-fd", str(theirs)),
             ],
             env={**_environment(), "GLIBC_TUNABLES": _HUGE_PAGES},

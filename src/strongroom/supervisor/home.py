@@ -4,7 +4,7 @@
     seal/local.secret      opens the sealed state; the HSM's user only; never in a backup
     hsm/hsm-1.state.{a,b}  sealed state, two copies
     hsm/hsm-1.toml         the HSM's configuration
-    host/                  the service host's identity key and configuration
+    host/                  the service host's identity key, configuration, TLS files; a note that the store was made
     domain/token-000001    domain tokens by state version; public
     service/               the KMS service's own: store and audit
     recovery/              bundle and shares, until somebody takes them away

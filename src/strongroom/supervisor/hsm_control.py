@@ -1,8 +1,8 @@
 """The supervisor's side of the HSM's control channel: first start, restart, recovery.
 
 1. ask for the state, 2. make or recover the domain if there is none, 3. store what the HSM returned: for people, for
-everybody, for itself (twice), in this order, 4. acknowledge. The HSM wraps nothing before 4, so a crash in between loses
-nothing: a domain whose sealed state was not stored never had a key.
+everybody, for itself (twice), in this order, and note that the domain is in use, 4. acknowledge. The HSM wraps nothing
+before 4, so a crash in between loses nothing: a domain whose sealed state was not stored never had a key.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def require_nothing_lost(home: Home, hsm_id: str) -> None:
     """Before anything is made anew: a new seal would not open the old state, a new domain not the old keys.
 
     Raises:
-        HomeError: the seal's secret or both copies of the sealed state are gone, and something depends on them.
+        HomeError: the seal's secret, both copies of the sealed state or the store are gone, and something depended on
+            them.
     """
     has_state = any(path.exists() for path in home.sealed_states(hsm_id))
     if not home.seal_secret.exists() and (has_state or home.store.exists()):

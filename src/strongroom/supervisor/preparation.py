@@ -3,8 +3,8 @@
 Everything that could make a start go wrong for good is checked before anything is written: a home of another user, of
 another mode, of another account, or one that has lost a part which its other parts depend on.
 
-1. whose home, and who runs as whom   2. nobody else runs it   3. what it was made for   4. nothing is lost
-5. directories and secrets   6. configuration files
+1. whose home, and who runs as whom   2. nobody else runs it   3. nothing is lost, and TLS can be served
+4. what it was made for   5. directories and secrets   6. configuration files
 """
 
 from __future__ import annotations
@@ -67,12 +67,13 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> tuple[U
     users = plan_users(home.root)
     if not restoring:
         _require_same_users(home, users)
-    _lock(home, options.actors)  # 2
-    settings = home.require_settings(  # 3
+    _lock(home, ("hsm", "kms") if restoring else options.actors)  # 2
+    if not restoring:
+        require_nothing_lost(home, HSM_ID)  # 3
+    tls = _read_tls(options)
+    settings = home.require_settings(  # 4
         account=options.account, region=options.region, development=options.development
     )
-    if not restoring:
-        require_nothing_lost(home, HSM_ID)  # 4
     _make_directories(home, users)  # 5
     if restoring:
         _give(home.service, users.kms)
@@ -80,7 +81,10 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> tuple[U
         make_seal_secret(home, users.hsm)
     write_durably(home.hsm_config(HSM_ID), _hsm_config(home, users).encode(), 0o644)  # 6
     if "kms" in options.actors:
-        _copy_tls(home, options, users.kms)
+        if tls is not None:
+            # Where the service's user can read them: root's own copies stay root's.
+            write_durably(home.tls_certificate, tls[0], 0o644)
+            write_durably(home.tls_key, tls[1], 0o400, users.kms)
         write_durably(home.kms_config, _kms_config(home, options, users, settings).encode(), 0o644)
     return users, settings
 
@@ -128,17 +132,15 @@ def _give(tree: Path, uid: int) -> None:
             os.chown(Path(folder) / name, uid, group_of(uid), follow_symlinks=False)
 
 
-def _copy_tls(home: Home, options: Options, kms: int) -> None:
-    """The certificate and its key where the service's user can read them: root's own copies stay root's."""
+def _read_tls(options: Options) -> tuple[bytes, bytes] | None:
+    """Certificate and key, tried out."""
     if not options.tls_certificate:
-        return
+        return None
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(options.tls_certificate, options.tls_key)
-        certificate, key = Path(options.tls_certificate).read_bytes(), Path(options.tls_key).read_bytes()
+        return Path(options.tls_certificate).read_bytes(), Path(options.tls_key).read_bytes()
     except OSError as error:
         raise HomeError(f"{options.tls_certificate} and {options.tls_key} cannot be used for TLS: {error}") from None
-    write_durably(home.tls_certificate, certificate, 0o644)
-    write_durably(home.tls_key, key, 0o400, kms)
 
 
 def _hsm_config(home: Home, users: Users) -> str:
