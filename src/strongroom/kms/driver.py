@@ -1,8 +1,8 @@
 """Runs the service's coroutines without a task each.
 
-An operation is an `async def` that awaits two things only: an answer of the HSM (`Deferred`) and what the store or the audit
-trail has done or found (an `asyncio.Future`). Resuming it from the callback of either costs a tenth of what a task costs, and everything that a
-frame of answers resumes runs in one loop turn.
+An operation is an `async def` that awaits two things only: an answer of the HSM (`Deferred`), and what the store or the
+audit trail has done or found (an `asyncio.Future`). Resuming it from the callback of either costs a tenth of what a task
+costs, and everything that a frame of answers resumes runs in one loop turn.
 """
 
 from __future__ import annotations

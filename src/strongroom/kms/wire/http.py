@@ -2,7 +2,8 @@
 
 Invariants: one request per connection is under way, answered in order; what a client may make us hold is bounded by the
 numbers below; a request that breaks the protocol is answered 4xx, or 503 where memory is short, and ends its connection;
-nothing of a body is parsed here. Transfer codings are refused: no KMS client uses them, and two lengths for one body are how requests are smuggled.
+nothing of a body is parsed here. Transfer codings are refused: no KMS client uses them, and two lengths for one body are
+how requests are smuggled.
 """
 
 from __future__ import annotations
