@@ -38,7 +38,7 @@ from strongroom.kms.permits import KEYLESS, Permit
 ANSWER_S_MAX: Final = 5.0
 SILENCE_S_MAX: Final = 1.0
 FRAMES_UNDER_WAY_MAX: Final = 1
-# Below the frame's 1 MiB by more than its seal and its last key binding; a single command is a tenth of it at most.
+# Below the frame's 1 MiB by more than its seal; a single command with its keys is a tenth of it at most.
 _FRAME_BYTES_MAX: Final = 900_000
 # An EKT is a few kilobytes at most (RSA 4096). One that no frame could carry would take its neighbours' frame with it.
 _BINDING_BYTES_MAX: Final = 16_384
@@ -62,13 +62,12 @@ class KeyHandle:
     Raises the fault of an invalid token where the binding is longer than any real one.
     """
 
-    __slots__ = ("encoded", "key_id", "size")
+    __slots__ = ("encoded", "key_id")
 
     def __init__(self, binding: KeyBinding) -> None:
         self.key_id = binding.key_id
         self.encoded = msgspec.Raw(encode_message(binding))
-        self.size = len(bytes(self.encoded))
-        if self.size > _BINDING_BYTES_MAX:
+        if len(memoryview(self.encoded)) > _BINDING_BYTES_MAX:
             raise fault_of(RefusedError(Status.TOKEN_INVALID))
 
 
@@ -160,31 +159,31 @@ class HsmLink:
         while channel is not None and self._waiting and channel.frames_under_way < FRAMES_UNDER_WAY_MAX:
             channel.send_commands(self._next_frame())
 
-    def _next_frame(self) -> bytes:
+    def _next_frame(self, commands_max: int = COMMANDS_PER_FRAME_MAX) -> bytes:
         places: dict[int, int] = {}
         keys: list[msgspec.Raw] = []
-        commands: list[msgspec.Raw] = []
-        size = 0
-        while self._waiting and len(commands) < COMMANDS_PER_FRAME_MAX:
-            call = self._waiting[0]
+        commands: list[Command] = []
+        first_id = self._next_id
+        while self._waiting and len(commands) < commands_max:
+            call = self._waiting.popleft()
             indexes = []
             for handle in call.handles:
                 place = places.get(id(handle))
                 if place is None:
                     place = places[id(handle)] = len(keys)
                     keys.append(handle.encoded)
-                    size += handle.size
                 indexes.append(place)
             request_id = self._next_id
-            encoded = encode_message(call.build(request_id, *indexes))
-            size += len(encoded)
-            if commands and size > _FRAME_BYTES_MAX:
-                break  # It goes with the next frame.
-            self._waiting.popleft()
             self._next_id += 1
             self._sent[request_id] = call
-            commands.append(msgspec.Raw(encoded))
-        return encode_message((self.tracing, keys, commands))
+            commands.append(call.build(request_id, *indexes))
+        frame = encode_message((self.tracing, keys, commands))
+        if len(frame) > _FRAME_BYTES_MAX and len(commands) > 1:
+            # Large data or contexts: put them back in their order, and send half of them.
+            calls = [self._sent.pop(request_id) for request_id in range(first_id, self._next_id)]
+            self._waiting.extendleft(reversed(calls))
+            return self._next_frame(len(commands) // 2)
+        return frame
 
     def _on_answers(self, _: Channel, frame: AnswerFrame) -> None:
         self._is_silent = False
