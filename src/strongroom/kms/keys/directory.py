@@ -60,10 +60,13 @@ class KeyEntry:
 
     __slots__ = ("arn", "current", "decisions", "materials", "policy", "record")
 
-    def __init__(self, record: KeyRecord, materials: Sequence[MaterialRecord]) -> None:
+    def __init__(
+        self, record: KeyRecord, materials: Sequence[MaterialRecord], policy: PolicyDocument | None = None
+    ) -> None:
+        """`policy` is the parsed key policy, where it was parsed already."""
         self.record: Final = record
         self.arn: Final = format_key_arn(PARTITION, record.region, record.account, record.key_id)
-        self.policy: Final[PolicyDocument] = parse_policy(record.key_policy, PolicyKind.KEY)
+        self.policy: Final[PolicyDocument] = policy or parse_policy(record.key_policy, PolicyKind.KEY)
         self.materials: Final = {material.hbkid: Material(record, material) for material in materials}
         (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
         self.decisions: Final[dict[tuple[PrincipalEntry, str], Decision]] = {}

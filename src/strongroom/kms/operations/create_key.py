@@ -79,7 +79,7 @@ async def run(service: Service, call: Call, request: CreateKeyRequest) -> Create
     await service.directory.commit(  # 4
         ((storing, key_id),), [Put(record, replaces=None), Put(material, replaces=None)]
     )
-    entry = KeyEntry(record, [material])  # 5
+    entry = KeyEntry(record, [material], document)  # 5
     call.touched.append(entry)
     metadata = key_metadata(entry)
     call.response_elements = {"keyMetadata": {"keyId": key_id, "arn": entry.arn, "keySpec": spec, "keyUsage": usage}}
