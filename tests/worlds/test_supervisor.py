@@ -21,6 +21,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom.cli.admin_socket import ask
 from strongroom.supervisor.children import BackOff
+from strongroom.supervisor.home import HomeError
+from strongroom.supervisor.preparation import Options
+from strongroom.supervisor.supervise import Supervisor
 from testkit.installation import Installation, free_port
 from testkit.memory import Needles, mappings, scan_files
 from testkit.sealed_state import SealedState
@@ -391,3 +394,24 @@ def test_a_crashing_hsm_leaves_no_core_file_and_no_word_of_its_memory(own: Insta
         assert not [path for path in (*Path.cwd().glob("core*"), *own.root.rglob("core*")) if path.is_file()]
     needles = Needles(_secrets_of(state, own.home / "service" / "store.db", own.home), deep=False)
     assert not scan_files([own.output], needles).hits
+
+
+def test_a_restarted_service_that_hangs_is_ended_and_due_again_and_a_first_one_is_given_up(tmp_path: Path) -> None:
+    options = Options(tmp_path / "h", "127.0.0.1", 4599, "", "", development=True, actors=("hsm", "kms"))
+    for announced in (True, False):
+        supervisor = Supervisor(options)
+        supervisor._announced = announced
+        supervisor._kms.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        supervisor._ready, silent = os.pipe()
+        try:
+            if announced:
+                supervisor._on_late()
+                supervisor._note_death(supervisor._kms)
+                assert supervisor._kms.due_s is not None
+            else:
+                with pytest.raises(HomeError, match="does not start"):
+                    supervisor._on_late()
+            assert supervisor._ready is None
+        finally:
+            supervisor._stop_all()
+            os.close(silent)

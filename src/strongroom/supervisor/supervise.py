@@ -105,6 +105,8 @@ class Supervisor:
 
     def _start_hsm(self) -> None:
         self._hsm.process, control = children.start_hsm(str(self.home.hsm_config(HSM_ID)), self.users.hsm)
+        if self._channel is not None:
+            self._channel.close()
         self._channel = ControlChannel(control)
         region = self._settings.region if self._settings else ""
         bring_up(self._channel, self.home, HSM_ID, region, self.users.kms)
@@ -134,7 +136,8 @@ class Supervisor:
                     actor.due_s = None
                     self._restart(actor)  # 3
             if self._ready is not None and time.monotonic() > self._ready_by_s:
-                raise HomeError("the service does not start; its own words are above")
+                selector.unregister(self._ready)
+                self._on_late()
 
     def _timeout_s(self) -> float | None:
         times = [actor.due_s for actor in (self._hsm, self._kms) if actor.due_s is not None]
@@ -146,14 +149,27 @@ class Supervisor:
         """The service serves, or has ended before it did."""
         assert self._ready is not None
         serves = os.read(self._ready, 16) == b"ready\n"
-        os.close(self._ready)
-        self._ready = None
+        self._forget_ready()
         if serves:
             self._kms.back_off.serves()
             self.home.note_store()
             self._announce()
         elif not self._announced:
             raise HomeError("the service did not start; its own words are above")
+
+    def _on_late(self) -> None:
+        """A first start that takes too long is given up; a later one is ended, and so started again like any that died."""
+        self._forget_ready()
+        if not self._announced:
+            raise HomeError("the service does not start; its own words are above")
+        _say("kms does not start in time")
+        if self._kms.process is not None:
+            children.stop(self._kms.process)
+
+    def _forget_ready(self) -> None:
+        assert self._ready is not None
+        os.close(self._ready)
+        self._ready = None
 
     def _note_death(self, actor: _Actor) -> None:
         process = actor.process
