@@ -21,10 +21,14 @@ from strongroom.kms.repositories import (
     Changed,
     KeyRecord,
     KeyState,
+    KeyUsageRecord,
+    LeaseRecord,
+    MarkRecord,
     MaterialRecord,
     MaterialState,
     Put,
     Record,
+    RotationType,
     SettingRecord,
     Store,
     UserRecord,
@@ -128,6 +132,9 @@ def kms_key(key_id: str = "key-1", **fields: Any) -> KeyRecord:
         key_policy='{"Version":"2012-10-17"}',
         tags={"team": "red", "stage": "test"},
         created_at_s=1_750_000_000.25,
+        deletion_at_s=1_760_000_000.5,
+        rotation_period_days=365,
+        next_rotation_at_s=1_781_536_000.25,
     )
     return msgspec.structs.replace(standard, **fields)
 
@@ -140,6 +147,7 @@ def material(hbkid: bytes = b"\x01" * 32, key_id: str = "key-1", **fields: Any) 
         state=MaterialState.CURRENT,
         ekt=b"sealed key material of " + hbkid,
         created_at_s=1_750_000_001.5,
+        rotation=RotationType.ON_DEMAND,
     )
     return msgspec.structs.replace(standard, **fields)
 
@@ -175,8 +183,25 @@ def setting(name: str = "audit-head", **fields: Any) -> SettingRecord:
     return msgspec.structs.replace(SettingRecord(name=name, version=1, value=b"sealed value"), **fields)
 
 
+def key_usage(key_id: str = "key-1", **fields: Any) -> KeyUsageRecord:
+    standard = KeyUsageRecord(
+        key_id=key_id, version=1, operation="Encrypt", used_at_s=5.5, event_id="event-1", request_id="request-1"
+    )
+    return msgspec.structs.replace(standard, **fields)
+
+
+def lease(name: str = "rotation", **fields: Any) -> LeaseRecord:
+    return msgspec.structs.replace(LeaseRecord(name=name, version=1, holder="w1", expires_at_s=6.5), **fields)
+
+
+def mark(name: str = "clock", **fields: Any) -> MarkRecord:
+    return msgspec.structs.replace(MarkRecord(name=name, version=1, value=7.25), **fields)
+
+
 def one_of_each() -> list[Record]:
-    """In an order in which they can be written: a material and an alias belong to a key."""
-    records: list[Record] = [kms_key(), material(), alias(), user(), access_key(), setting()]
+    """In an order in which they can be written: a material, an alias and a usage belong to a key."""
+    records: list[Record] = [
+        *(kms_key(), material(), alias(), user(), access_key(), key_usage(), lease(), mark(), setting()),
+    ]
     assert {type(record) for record in records} == set(TABLES)
     return records

@@ -148,12 +148,12 @@ def test_only_missing_migrations_are_applied_and_a_failing_one_leaves_nothing_be
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, second))
     with pytest.raises(sqlite3.OperationalError, match="kms_keys already exists"):
         SqliteStore(under_test.path)
-    assert under_test.query("PRAGMA user_version") == [(1,)]
+    assert under_test.query("PRAGMA user_version") == [(newest,)]
     assert under_test.query("SELECT name FROM sqlite_schema WHERE name = 'more'") == []
     fixed = msgspec.structs.replace(second, statements=second.statements[:1])
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS[:-1], fixed))
     with under_test.open() as store:
-        assert under_test.query("PRAGMA user_version") == [(2,)]
+        assert under_test.query("PRAGMA user_version") == [(newest + 1,)]
         assert run(store, lambda s: s.get(KeyRecord, "key-1")) == kms_key()
 
 

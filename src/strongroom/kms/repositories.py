@@ -5,6 +5,7 @@ Invariants, whatever implements `Store`:
 - Every row carries a MAC under the store key over its table, its key and all its fields; a row whose MAC does not hold
   is never returned (`RowForgedError`).
 - A reader that polled for changes after a commit was answered sees that commit.
+- A field that joined a record after its table was made stands last and defaults to None: rows from before it stay valid.
 - No secret lies here in plain form: `sealed` columns hold what the HSM sealed. `TABLES` is the one registry of them,
   because a domain-key rotation must visit every one.
 """
@@ -23,8 +24,14 @@ from strongroom.boundary.secret import StoreKey
 class KeyState(StrEnum):
     """Spelled as the API spells it (KeyMetadata.KeyState)."""
 
+    CREATING = "Creating"
     ENABLED = "Enabled"
     DISABLED = "Disabled"
+    PENDING_DELETION = "PendingDeletion"
+    PENDING_IMPORT = "PendingImport"
+    PENDING_REPLICA_DELETION = "PendingReplicaDeletion"
+    UNAVAILABLE = "Unavailable"
+    UPDATING = "Updating"
 
 
 class MaterialState(StrEnum):
@@ -32,6 +39,13 @@ class MaterialState(StrEnum):
 
     CURRENT = "CURRENT"
     NON_CURRENT = "NON_CURRENT"
+
+
+class RotationType(StrEnum):
+    """Spelled as the API spells it (RotationsListEntry.RotationType)."""
+
+    AUTOMATIC = "AUTOMATIC"
+    ON_DEMAND = "ON_DEMAND"
 
 
 class AccessKeyStatus(StrEnum):
@@ -57,6 +71,11 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     key_policy: str
     tags: dict[str, str]
     created_at_s: float
+    # When a key in PendingDeletion will be deleted.
+    deletion_at_s: float | None = None
+    # Automatic rotation: None while it is off.
+    rotation_period_days: int | None = None
+    next_rotation_at_s: float | None = None
 
 
 class MaterialRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +87,8 @@ class MaterialRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: MaterialState
     ekt: bytes
     created_at_s: float
+    # What made it; None for a key's first material.
+    rotation: RotationType | None = None
 
 
 class AliasRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +126,34 @@ class AccessKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at_s: float
 
 
+class KeyUsageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The last successful cryptographic operation with a key, as GetKeyLastUsage tells it."""
+
+    key_id: str
+    version: int
+    operation: str
+    used_at_s: float
+    event_id: str
+    request_id: str
+
+
+class LeaseRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Who does a chore until when. `version` is the fencing number: a chore's commit carries the lease one version on."""
+
+    name: str
+    version: int
+    holder: str
+    expires_at_s: float
+
+
+class MarkRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One named number that a chore remembers: how far it came, the last time that it saw."""
+
+    name: str
+    version: int
+    value: float
+
+
 class SettingRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One named value of the store itself, such as the sealed store key (which alone carries no MAC: it opens or not)."""
 
@@ -113,16 +162,30 @@ class SettingRecord(msgspec.Struct, frozen=True, kw_only=True):
     value: bytes
 
 
-Record = KeyRecord | MaterialRecord | AliasRecord | UserRecord | AccessKeyRecord | SettingRecord
+Record = (
+    KeyRecord
+    | MaterialRecord
+    | AliasRecord
+    | UserRecord
+    | AccessKeyRecord
+    | KeyUsageRecord
+    | LeaseRecord
+    | MarkRecord
+    | SettingRecord
+)
 R = TypeVar("R", bound=Record)
 
 
 class Table(msgspec.Struct, frozen=True):
-    """How one kind of record is kept: its table, the fields that identify it, and the fields that the HSM sealed."""
+    """How one kind of record is kept: its table, the fields that identify it, and the fields that the HSM sealed.
+
+    `is_cached` says whether a request may find it in a cache: only then must every worker learn of a change.
+    """
 
     name: str
     key: tuple[str, ...]
     sealed: tuple[str, ...] = ()
+    is_cached: bool = True
 
 
 TABLES: Final[dict[type[msgspec.Struct], Table]] = {
@@ -131,6 +194,9 @@ TABLES: Final[dict[type[msgspec.Struct], Table]] = {
     AliasRecord: Table("aliases", ("account", "region", "name")),
     UserRecord: Table("users", ("account", "name")),
     AccessKeyRecord: Table("access_keys", ("access_key_id",), sealed=("sealed_secret",)),
+    KeyUsageRecord: Table("key_usage", ("key_id",), is_cached=False),
+    LeaseRecord: Table("leases", ("name",), is_cached=False),
+    MarkRecord: Table("marks", ("name",), is_cached=False),
     SettingRecord: Table("settings", ("name",), sealed=("value",)),
 }
 
@@ -184,7 +250,8 @@ class Store(Protocol):
     def poll_changes(self, then: Callable[[Sequence[Changed] | None], None]) -> None:
         """Call `then` with what was committed since the last poll (None: too much, forget everything).
 
-        Cheap enough for once per batch of requests: an embedded store calls `then` before it returns.
+        Kinds that nobody caches are not told. Cheap enough for once per batch of requests: an embedded store calls `then`
+        before it returns.
         """
 
     async def get(self, kind: type[R], *identity: object) -> R | None:
@@ -195,6 +262,15 @@ class Store(Protocol):
 
     async def list_keys(self, account: str, region: str, after: str, limit: int) -> list[KeyRecord]:
         """Keys ordered by key id, strictly after `after` (empty: from the start)."""
+
+    async def count_keys(self, account: str, region: str) -> int:
+        """How many keys there are."""
+
+    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
+        """Keys whose waiting period has ended, the longest due first."""
+
+    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
+        """Keys whose next rotation's time has come and whose state is Enabled, the longest due first."""
 
     async def list_aliases(
         self, account: str, region: str, key_id: str | None, after: str, limit: int

@@ -8,7 +8,7 @@ from strongroom.kms.calls import Call
 from strongroom.kms.faults import AlreadyExistsException, InvalidAliasNameException
 from strongroom.kms.gate import Demand, OnAlias, OnKey
 from strongroom.kms.keys.directory import PARTITION
-from strongroom.kms.keys.lifecycle import Use, require_state
+from strongroom.kms.keys.lifecycle import require_state
 from strongroom.kms.operations.aliases import require_alias_name, require_key_target
 from strongroom.kms.repositories import AliasRecord, Put
 from strongroom.kms.service import Service
@@ -31,7 +31,7 @@ def demands(request: CreateAliasRequest) -> Sequence[Demand]:
 async def run(service: Service, call: Call, request: CreateAliasRequest) -> None:
     on_alias, on_key = call.admissions
     entry = on_key.key
-    require_state(entry, Use.MANAGEMENT)
+    require_state(entry, call.operation)
     if await service.directory.key_id_of_alias(request.AliasName) is not None:
         arn = format_alias_arn(PARTITION, service.region, service.account, request.AliasName)
         raise AlreadyExistsException(f"An alias with the name {arn} already exists")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from strongroom.kms.calls import Call
-from strongroom.kms.keys.lifecycle import Use, require_state
+from strongroom.kms.keys.lifecycle import require_state
 from strongroom.kms.repositories import KeyState, Put
 from strongroom.kms.service import Service
 
@@ -14,7 +14,7 @@ async def set_state(service: Service, call: Call, state: KeyState) -> None:
     """Put the admitted key into a state; a key that is in it already is left alone, as AWS leaves it."""
     (admission,) = call.admissions
     record = admission.key.record
-    require_state(admission.key, Use.MANAGEMENT)
+    require_state(admission.key, call.operation)
     changes = []
     if record.state is not state:
         changed = msgspec.structs.replace(record, version=record.version + 1, state=state)

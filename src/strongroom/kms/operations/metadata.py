@@ -31,4 +31,6 @@ def key_metadata(entry: KeyEntry) -> KeyMetadata:
         "MultiRegion": record.multi_region,
         "CurrentKeyMaterialId": entry.current.material_id,
     }
+    if record.deletion_at_s is not None:
+        members["DeletionDate"] = record.deletion_at_s
     return KeyMetadata(**members)

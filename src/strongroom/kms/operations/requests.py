@@ -19,7 +19,7 @@ from strongroom.kms.faults import (
     ValidationException,
 )
 from strongroom.kms.keys.directory import KeyEntry
-from strongroom.kms.keys.lifecycle import Use, require_state, require_usage
+from strongroom.kms.keys.lifecycle import require_state, require_usage
 from strongroom.kms.wire.model import Shape
 
 SYMMETRIC_DEFAULT: Final = "SYMMETRIC_DEFAULT"
@@ -62,7 +62,7 @@ def encryption_context(context: dict[str, str] | None) -> dict[str, str]:
 
 def require_encryption_key(entry: KeyEntry, operation: str, algorithm: str | None = None) -> None:
     """The key may encrypt and decrypt now, and the algorithm, where given, is the key's."""
-    require_state(entry, Use.CRYPTOGRAPHY)
+    require_state(entry, operation)
     require_usage(entry, ENCRYPT_DECRYPT, operation)
     if algorithm not in {None, SYMMETRIC_DEFAULT}:
         raise InvalidKeyUsageException(f"Algorithm {algorithm} is incompatible with key spec {entry.record.spec}.")

@@ -8,7 +8,7 @@ import msgspec
 
 from strongroom.kms.calls import Call
 from strongroom.kms.gate import Demand, OnAlias, OnKey
-from strongroom.kms.keys.lifecycle import Use, require_state
+from strongroom.kms.keys.lifecycle import require_state
 from strongroom.kms.operations.aliases import require_alias_name, require_key_target
 from strongroom.kms.repositories import AliasRecord, ConflictError, Put
 from strongroom.kms.service import Service
@@ -26,7 +26,7 @@ def demands(request: UpdateAliasRequest) -> Sequence[Demand]:
 
 async def run(service: Service, call: Call, request: UpdateAliasRequest) -> None:
     on_alias, on_old, on_new = call.admissions
-    require_state(on_new.key, Use.MANAGEMENT)
+    require_state(on_new.key, call.operation)
     record = await service.directory.store.get(AliasRecord, service.account, service.region, request.AliasName)
     if record is None or record.key_id != on_old.key.record.key_id:
         raise ConflictError

@@ -123,6 +123,52 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             """,
         ),
     ),
+    Migration(
+        2,
+        "deletion, rotation, last usage, leases and marks of the chores",
+        (
+            "ALTER TABLE kms_keys ADD COLUMN deletion_at_s REAL",
+            "ALTER TABLE kms_keys ADD COLUMN rotation_period_days INTEGER",
+            "ALTER TABLE kms_keys ADD COLUMN next_rotation_at_s REAL",
+            "ALTER TABLE materials ADD COLUMN rotation TEXT",
+            """
+            CREATE INDEX kms_keys_by_deletion ON kms_keys (account, region, deletion_at_s)
+            WHERE deletion_at_s IS NOT NULL
+            """,
+            """
+            CREATE INDEX kms_keys_by_rotation ON kms_keys (account, region, state, next_rotation_at_s)
+            WHERE next_rotation_at_s IS NOT NULL
+            """,
+            """
+            CREATE TABLE key_usage (
+                key_id TEXT NOT NULL PRIMARY KEY REFERENCES kms_keys (key_id),
+                version INTEGER NOT NULL,
+                operation TEXT NOT NULL,
+                used_at_s REAL NOT NULL,
+                event_id TEXT NOT NULL,
+                request_id TEXT NOT NULL,
+                mac BLOB NOT NULL
+            ) STRICT
+            """,
+            """
+            CREATE TABLE leases (
+                name TEXT NOT NULL PRIMARY KEY,
+                version INTEGER NOT NULL,
+                holder TEXT NOT NULL,
+                expires_at_s REAL NOT NULL,
+                mac BLOB NOT NULL
+            ) STRICT
+            """,
+            """
+            CREATE TABLE marks (
+                name TEXT NOT NULL PRIMARY KEY,
+                version INTEGER NOT NULL,
+                value REAL NOT NULL,
+                mac BLOB NOT NULL
+            ) STRICT
+            """,
+        ),
+    ),
 )
 
 

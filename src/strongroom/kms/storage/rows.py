@@ -2,7 +2,8 @@
 
 Invariants:
 - A row's MAC is HMAC-SHA-256 under the store key over msgpack([table, field, field, ...]), the fields in declared order
-  and as they are stored: a row changed, moved to another table or given another identity is refused.
+  and as they are stored: a row changed, moved to another table or given another identity is refused. NULLs at the end
+  are left out, so that a row from before a column existed keeps its MAC; the array's length still tells them apart.
 - The MAC is checked before anything is decoded. Whatever the file holds, a reader gets a verified record or
   `RowForgedError`.
 - Before unlock only settings pass. They hold what the HSM sealed, which opens or does not. After unlock a setting
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast, get_args
 
 import msgspec
 
@@ -50,7 +51,15 @@ def _to_json(value: dict[str, str]) -> str:
 _from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
+def _or_null(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
 def _column_of(name: str, type_: Any) -> Column:
+    if type(None) in get_args(type_):
+        (present,) = (alternative for alternative in get_args(type_) if alternative is not type(None))
+        column = _column_of(name, present)
+        return Column(name, _or_null(column.to_column), _or_null(column.from_column))
     if type_ is float:
         return Column(name, _to_real, _same)
     if type_ is bool:
@@ -165,4 +174,7 @@ class RowCodec:
         self._settings_used_locked.add(record.name)
 
     def _mac(self, store_key: StoreKey, table: str, columns: Sequence[Any]) -> bytes:
-        return hmac.digest(store_key.expose(), self._encode([table, *columns]), "sha256")
+        end = len(columns)
+        while end and columns[end - 1] is None:
+            end -= 1
+        return hmac.digest(store_key.expose(), self._encode([table, *columns[:end]]), "sha256")

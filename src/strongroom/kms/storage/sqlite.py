@@ -20,11 +20,13 @@ from typing import Any, Final
 
 from strongroom.boundary.secret import StoreKey
 from strongroom.kms.repositories import (
+    TABLES,
     AccessKeyRecord,
     AliasRecord,
     Change,
     Changed,
     KeyRecord,
+    KeyState,
     MaterialRecord,
     Put,
     R,
@@ -105,6 +107,16 @@ class SqliteStore:
     async def list_keys(self, account: str, region: str, after: str, limit: int) -> list[KeyRecord]:
         return self._select(statements.KEYS, (account, region, after, limit))
 
+    async def count_keys(self, account: str, region: str) -> int:
+        count: int = self._fetch(statements.COUNT_KEYS, (account, region))[0][0]
+        return count
+
+    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
+        return self._select(statements.KEYS_DUE_FOR_DELETION, (account, region, now_s, limit))
+
+    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
+        return self._select(statements.KEYS_DUE_FOR_ROTATION, (account, region, KeyState.ENABLED, now_s, limit))
+
     async def list_aliases(
         self, account: str, region: str, key_id: str | None, after: str, limit: int
     ) -> list[AliasRecord]:
@@ -141,7 +153,7 @@ class SqliteStore:
         kind = type(record)
         row_format = FORMATS[kind]
         identity = identity_of(record)
-        logged = row_format.format_identity(identity)
+        logged = row_format.format_identity(identity) if TABLES[kind].is_cached else ""
         if not isinstance(change, Put):
             self._rows.require_open(kind)
             return Write(statements.DELETE[kind], (*identity, record.version), row_format.table, logged)
@@ -210,6 +222,7 @@ class SqliteStore:
             return [
                 Changed(kind, FORMATS[kind].parse_identity(identity))
                 for kind, identity in ((KINDS_BY_TABLE[table], identity) for _, table, identity in entries)
+                if TABLES[kind].is_cached
             ]
         except (KeyError, ValueError):  # Not an entry of ours.
             return None

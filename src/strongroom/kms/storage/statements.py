@@ -33,12 +33,17 @@ def _all_equal(names: tuple[str, ...]) -> str:
     return " AND ".join(f"{name} = ?" for name in names)
 
 
-def _query(kind: type[R], equals: tuple[str, ...], order: str, *, after: str | None = None) -> Query[R]:
+def _query(
+    kind: type[R], equals: tuple[str, ...], order: str, *, after: str | None = None, until: str | None = None
+) -> Query[R]:
+    """`after` or `until` names a field that is greater than, or at most, the next parameter; then comes a limit."""
     row_format: RowFormat[R] = FORMATS[kind]
     columns = ", ".join((*row_format.names, "mac"))
     sql = f"SELECT {columns} FROM {row_format.table} WHERE {_all_equal(equals)}"  # noqa: S608 - names from the registry.
     if after is not None:
         return Query(kind, equals, f"{sql} AND {after} > ? ORDER BY {order} LIMIT ?")
+    if until is not None:
+        return Query(kind, equals, f"{sql} AND {until} <= ? ORDER BY {order} LIMIT ?")
     return Query(kind, equals, f"{sql} ORDER BY {order}")
 
 
@@ -47,6 +52,11 @@ BY_IDENTITY: Final[dict[type[msgspec.Struct], Query[Any]]] = {
 }
 MATERIALS_OF_KEY: Final = _query(MaterialRecord, ("key_id",), "created_at_s, hbkid")
 KEYS: Final = _query(KeyRecord, ("account", "region"), "key_id", after="key_id")
+COUNT_KEYS: Final = "SELECT count(*) FROM kms_keys WHERE account = ? AND region = ?"
+KEYS_DUE_FOR_DELETION: Final = _query(KeyRecord, ("account", "region"), "deletion_at_s", until="deletion_at_s")
+KEYS_DUE_FOR_ROTATION: Final = _query(
+    KeyRecord, ("account", "region", "state"), "next_rotation_at_s", until="next_rotation_at_s"
+)
 ALIASES: Final = _query(AliasRecord, ("account", "region"), "name", after="name")
 ALIASES_OF_KEY: Final = _query(AliasRecord, ("account", "region", "key_id"), "name", after="name")
 USERS: Final = _query(UserRecord, ("account",), "name", after="name")

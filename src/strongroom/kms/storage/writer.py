@@ -38,7 +38,7 @@ _LOST_RACES: Final = frozenset(
 
 
 class Write(msgspec.Struct, frozen=True):
-    """One change, ready to execute; it must hit exactly one row."""
+    """One change, ready to execute; it must hit exactly one row. Without an `identity`, nobody caches such a record."""
 
     sql: str
     parameters: Sequence[Any]
@@ -74,6 +74,7 @@ class WriterThread:
         self._stopped = False
         self._pruned_to = 0
         self._last_change = 0
+        self._uncached_is_logged = False
         self.stats = StoreStats()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -124,6 +125,7 @@ class WriterThread:
     def _commit_group(self, group: Sequence[_Waiting]) -> list[Exception | None]:
         try:
             self._begin()
+            self._uncached_is_logged = False
             outcomes = [self._apply(one.writes or ()) for one in group]
             kept = [one for one, outcome in zip(group, outcomes, strict=True) if outcome is None]
             if kept:
@@ -166,12 +168,18 @@ class WriterThread:
             execute("RELEASE request")
             return None
         execute("ROLLBACK TO request")
+        self._uncached_is_logged = False
         execute("RELEASE request")
         return outcome
 
     def _execute(self, write: Write) -> None:
         if self._connection.execute(write.sql, write.parameters).rowcount != 1:
             raise ConflictError(f"{write.table} {write.identity} is not at the expected version")
+        if not write.identity:
+            if self._uncached_is_logged:
+                return
+            # One entry per transaction: a data version that moves without any would have everything forgotten.
+            self._uncached_is_logged = True
         logged = self._connection.execute(statements.LOG_CHANGE, (write.table, write.identity))
         self._last_change = logged.lastrowid or 0
 
