@@ -144,7 +144,10 @@ def test_migrations_are_numbered_without_a_gap():
 def test_only_missing_migrations_are_applied_and_a_failing_one_leaves_nothing_behind(under_test, monkeypatch):
     with under_test.open() as store:
         put(store, kms_key())
-    second = migrations.Migration(2, "more", ("CREATE TABLE more (a TEXT) STRICT", "CREATE TABLE kms_keys (a TEXT)"))
+    newest = migrations.MIGRATIONS[-1].number
+    second = migrations.Migration(
+        newest + 1, "more", ("CREATE TABLE more (a TEXT) STRICT", "CREATE TABLE kms_keys (a TEXT)")
+    )
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, second))
     with pytest.raises(sqlite3.OperationalError, match="kms_keys already exists"):
         SqliteStore(under_test.path)
