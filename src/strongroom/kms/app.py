@@ -76,7 +76,9 @@ class App:
         self._gate = Gate(self._directory, self._trail.intent)
         self._link = HsmLink(config.hsm_socket, _load_identity(config), self._domain, self._batch)
         self._credentials = Credentials(self._directory, self._link, self._gate)
-        service = Service(config.account, config.region, self._directory, self._link, self._gate, self._clock)
+        service = Service(
+            config.account, config.region, self._directory, self._link, self._gate, self._clock, config.limits
+        )
         self._dispatcher = Dispatcher(
             service,
             self._credentials,

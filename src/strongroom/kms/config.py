@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from strongroom.kms.limits import Limits
+
 
 class KmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a worker is told at its start. Paths are absolute; times are in seconds."""
@@ -38,6 +40,7 @@ class KmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # What this process may still see of the file system after its start; empty: everything (it runs as its own user).
     confine_reading: list[str] = []
     confine_writing: list[str] = []
+    limits: Limits = Limits()
 
 
 def load_config(path: str) -> KmsConfig:

@@ -9,6 +9,7 @@ import msgspec
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.keys.directory import Directory
+from strongroom.kms.limits import Limits
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -20,3 +21,4 @@ class Service(msgspec.Struct, frozen=True):
     link: HsmLink
     gate: Gate
     clock: Callable[[], float]
+    limits: Limits = Limits()

@@ -1,0 +1,25 @@
+"""How much one account may have in one region: AWS's quotas as defaults, each of which an operator may set.
+
+A limit is looked at when something is added, never when it is read: what a home holds beyond a limit that was lowered
+later stays usable. Sources: KMS developer guide, "Resource quotas"; `RotateKeyOnDemand` and `PutKeyPolicy` of the API
+reference.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[limits]` of the service's configuration; what it does not name is as AWS has it."""
+
+    keys_max: _Count = 100_000
+    aliases_per_key_max: _Count = 50
+    tags_per_key_max: _Count = 50
+    on_demand_rotations_max: _Count = 25
+    # The model takes no policy of more than 131,072 characters, whatever is configured here.
+    key_policy_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=131_072)] = 32 * 1024
