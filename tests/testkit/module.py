@@ -136,7 +136,7 @@ class Hsm:
             domain.state.domain_id, key_id, ACCOUNT, REGION, b"", spec, "ENCRYPT_DECRYPT", "AWS_KMS", int(START_S)
         )
         hbkid = hbkid_of(memoryview(material), key_id, spec)
-        metadata = msgspec.structs.replace(named, hbkid=hbkid, **changes)
+        metadata = msgspec.structs.replace(named, **{"hbkid": hbkid, **changes})
         ekt = seal_backing_key(domain.ring, metadata, memoryview(material), os.urandom(12))
         return binding_of(ekt, metadata)
 

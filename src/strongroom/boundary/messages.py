@@ -119,6 +119,13 @@ class GetHsmStatus(msgspec.Struct, array_like=True, tag=10, frozen=True, gc=Fals
     request_id: int
 
 
+class VerifyHbk(msgspec.Struct, array_like=True, tag=11, frozen=True, gc=False):
+    """Open a key's EKT and compare it with its binding and with its HBKID, current or not; answered by `VerifiedAnswer`."""
+
+    request_id: int
+    key: int
+
+
 Command = (
     GenerateHbk
     | GenerateDataKey
@@ -130,6 +137,7 @@ Command = (
     | UnsealColumn
     | SignAuditHead
     | GetHsmStatus
+    | VerifyHbk
 )
 
 
@@ -201,6 +209,12 @@ class RefusedAnswer(msgspec.Struct, array_like=True, tag=8, frozen=True, gc=Fals
     status: int
 
 
+class VerifiedAnswer(msgspec.Struct, array_like=True, tag=9, frozen=True, gc=False):
+    """What was to be verified holds; it says nothing else."""
+
+    request_id: int
+
+
 Answer = (
     HbkAnswer
     | DataKeyAnswer
@@ -210,6 +224,7 @@ Answer = (
     | SignatureAnswer
     | StatusAnswer
     | RefusedAnswer
+    | VerifiedAnswer
 )
 
 

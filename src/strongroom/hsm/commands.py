@@ -36,6 +36,8 @@ from strongroom.boundary.messages import (
     StatusAnswer,
     Trace,
     UnsealColumn,
+    VerifiedAnswer,
+    VerifyHbk,
     audit_head_statement,
 )
 from strongroom.boundary.statuses import RefusedError, Status
@@ -48,6 +50,7 @@ from strongroom.hsm.vault.backing_key import (
     generate_backing_key,
     open_backing_key,
     require_binding,
+    require_named_material,
 )
 from strongroom.hsm.vault.customer_data import RANDOM_BYTES, decrypt_data, encrypt_data, nonce_of
 from strongroom.hsm.vault.sealed_values import ColumnMetadata, open_column, seal_column
@@ -227,6 +230,11 @@ def _get_status(work: Work, command: GetHsmStatus) -> Answer:
     return StatusAnswer(command.request_id, encode(work.report()))
 
 
+def _verify_hbk(work: Work, command: VerifyHbk) -> Answer:
+    require_named_material(work.key(command.key))
+    return VerifiedAnswer(command.request_id)
+
+
 HANDLERS: Final[dict[type[Command], Callable[[Work, Any], Answer]]] = {
     GenerateHbk: _generate_hbk,
     GenerateDataKey: _generate_data_key,
@@ -238,4 +246,5 @@ HANDLERS: Final[dict[type[Command], Callable[[Work, Any], Answer]]] = {
     UnsealColumn: _unseal_column,
     SignAuditHead: _sign_audit_head,
     GetHsmStatus: _get_status,
+    VerifyHbk: _verify_hbk,
 }

@@ -104,3 +104,13 @@ def require_binding(key: BackingKey, binding: KeyBinding, domain_id: bytes) -> N
         or sealed.domain_id != domain_id
     ):
         raise RefusedError(Status.TOKEN_MISMATCH)
+
+
+def require_named_material(key: BackingKey) -> None:
+    """The material is the one that the HBKID names: whoever sealed this token had it in hand, whole.
+
+    Raises:
+        RefusedError: TOKEN_MISMATCH.
+    """
+    if hbkid_of(key.view, key.metadata.key_id, key.metadata.spec) != key.metadata.hbkid:
+        raise RefusedError(Status.TOKEN_MISMATCH)
