@@ -20,28 +20,17 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.boundary.domain_token import Member
+from strongroom.boundary.recovery_bundle import FORMAT, RecoveryBundle, parse_recovery_bundle
 from strongroom.boundary.statuses import RefusedError, Status
 from strongroom.hsm.arena import Region
 from strongroom.hsm.domain.identity import Identity
 from strongroom.hsm.domain.shares import combine_shares, split_secret
 from strongroom.hsm.entropy import Entropy
 
-_BUNDLE_FORMAT: Final = "strongroom-recovery-bundle-1"
 _SHARE_FORMAT: Final = "strongroom-recovery-share-1"
 _KEY_BYTES: Final = 32
 _BUNDLE_ID_BYTES: Final = 16
 _IV: Final = bytes(12)
-
-
-class _Bundle(msgspec.Struct, array_like=True, frozen=True):
-    format: str
-    bundle_id: bytes
-    domain_id: bytes
-    needed: int
-    total: int
-    member: Member
-    signers: list[Member]
-    sealed_keys: bytes
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -67,12 +56,11 @@ class _Keys(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_bundle = msgspec.msgpack.Decoder(_Bundle).decode
 _decode_share = msgspec.msgpack.Decoder(_Share).decode
 _decode_keys = msgspec.msgpack.Decoder(_Keys).decode
 
 
-def _associated(bundle: _Bundle) -> bytes:
+def _associated(bundle: RecoveryBundle) -> bytes:
     return _encode(msgspec.structs.astuple(bundle)[:-1])
 
 
@@ -82,7 +70,7 @@ def make_bundle(
     """The bundle and its shares, for the supervisor to hand to people. The shares are the only way back in."""
     bundle_id = entropy.draw(_BUNDLE_ID_BYTES)
     bundle_key = entropy.draw(_KEY_BYTES)
-    bundle = _Bundle(_BUNDLE_FORMAT, bundle_id, domain_id, needed, total, offline.member, signers, b"")
+    bundle = RecoveryBundle(FORMAT, bundle_id, domain_id, needed, total, offline.member, signers, b"")
     sealed = AESGCM(bundle_key).encrypt(_IV, _encode(_Keys(*offline.private_parts())), _associated(bundle))
     random = entropy.draw((needed - 1) * _KEY_BYTES) if needed > 1 else b""
     values = split_secret(bundle_key, total, needed, random)
@@ -99,9 +87,9 @@ def open_bundle(data: bytes, shares: list[bytes], region: Region) -> Recovered:
         RefusedError: AUTHENTICATION_FAILED for too few, foreign or wrong shares, or an altered bundle.
     """
     try:
-        bundle = _decode_bundle(data)
+        bundle = parse_recovery_bundle(data)
         held = [_decode_share(share) for share in shares]
-        if bundle.format != _BUNDLE_FORMAT or any(share.bundle_id != bundle.bundle_id for share in held):
+        if any(share.bundle_id != bundle.bundle_id for share in held):
             raise RefusedError(Status.AUTHENTICATION_FAILED)
         bundle_key = combine_shares([(share.number, share.value) for share in held])
         keys = _decode_keys(AESGCM(bundle_key).decrypt(_IV, bundle.sealed_keys, _associated(bundle)))
