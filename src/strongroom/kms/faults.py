@@ -130,5 +130,7 @@ _OF_STATUS: Final[dict[Status, type[Fault]]] = {
 
 
 def fault_of(refused: RefusedError) -> Fault:
-    """The fault for an HSM's refusal; its message stays empty, as AWS's is."""
-    return _OF_STATUS[refused.status]()
+    """The fault for an HSM's refusal; its message stays empty, as AWS's is. Its cause says to us what the HSM said."""
+    fault = _OF_STATUS[refused.status]()
+    fault.__cause__ = refused
+    return fault

@@ -118,14 +118,20 @@ class Gate:
         if mutates:
             await self._record_intent(call)
 
-    def chore(self, name: str) -> Permit:
-        """Leave for one keyless act of the service itself: a signed head, an unsealed credential."""
-        return Permit("", f"strongroom:{name}", KEYLESS, 0)
+    def chore(self, name: str, key_id: str = KEYLESS) -> Permit:
+        """Leave for one act of the service itself: keyless, such as a signed head, or with the key that is named."""
+        return Permit("", f"strongroom:{name}", key_id, 0)
 
     async def operator(self, call: Call) -> Permit:
         """Leave for one act of an operator, whom the admin socket identified by user id; recorded like any mutation."""
         await self._record_intent(call)
         return Permit(call.request_id, f"strongroom:{call.operation}", KEYLESS, 0)
+
+    def rotation(self, permit: Permit, key_id: str) -> tuple[Permit, Permit]:
+        """Redeem a permit to rotate a key for two: to have the HSM make the material, and to store it."""
+        permit.redeem(key_id)
+        making = Permit(permit.request_id, permit.action, KEYLESS, 0)
+        return making, Permit(permit.request_id, permit.action, key_id, permit.record_version)
 
     def follow_up(self, creation: Permit, key_id: str) -> Permit:
         """Leave to store the key that a permit to create one was given for: its id is known only now."""

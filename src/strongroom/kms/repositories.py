@@ -229,6 +229,18 @@ class Changed(msgspec.Struct, frozen=True):
     identity: tuple[object, ...]
 
 
+class InspectedRow(msgspec.Struct, frozen=True):
+    """A stored row as an inspection finds it: its record, or why there is none.
+
+    `place` is a number that grows from row to row; `name` is what the row says that it is, true or not.
+    """
+
+    place: int
+    name: str
+    record: Record | None
+    damage: str = ""
+
+
 class ConflictError(Exception):
     """The record changed or appeared since it was read: read again, decide again."""
 
@@ -282,6 +294,12 @@ class Store(Protocol):
 
     async def list_access_keys(self, account: str, user_name: str) -> list[AccessKeyRecord]:
         """A user's access keys ordered by id."""
+
+    async def inspect(self, kind: type[Record], after: int, limit: int) -> list[InspectedRow]:
+        """Every row of a kind, each verified by itself, in the order of their places, beyond `after`."""
+
+    async def inspect_files(self) -> list[str]:
+        """What is damaged below the rows: pages, indexes, references; takes as long as reading everything."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Make all of these changes durable, or none. They take effect in the order given.

@@ -16,6 +16,7 @@ from strongroom.boundary.control import StatusReport
 from strongroom.boundary.control import decode_answer as decode_report
 from strongroom.boundary.messages import GetHsmStatus, StatusAnswer
 from strongroom.boundary.secret import AccessKeySecret
+from strongroom.kms.admin.inspection import SECTIONS, Inspection, Page
 from strongroom.kms.audit.events import EventIds
 from strongroom.kms.calls import Call, Origin
 from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
@@ -211,6 +212,18 @@ class AdminCommands:
         link.traces.clear()
         return traces
 
+    async def inspect(self, call: Call, section: str, after: str) -> Page:
+        """A page of what `strongroom doctor --deep` looks at; `sections` names the sections."""
+        if section not in SECTIONS:
+            raise AdminError(f"there is no section {section!r}")
+        if not (after.isascii() and after.isdigit() and len(after) < 19):
+            raise AdminError(f"no page follows {after!r}")
+        return await Inspection(self._service).page(section, int(after))
+
+    async def sections(self, call: Call) -> list[str]:
+        """What `inspect` can look at."""
+        return list(SECTIONS)
+
     # ── shared ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _find_user(self, user: str) -> UserRecord | None:
@@ -245,6 +258,8 @@ _TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "update-access-key": AdminCommands.update_access_key,
     "status": AdminCommands.status,
     "trace": AdminCommands.trace,
+    "inspect": AdminCommands.inspect,
+    "sections": AdminCommands.sections,
 }
 _MUTATES: Final = {
     "create-user",

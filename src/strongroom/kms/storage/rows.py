@@ -97,6 +97,11 @@ class RowFormat(Generic[R]):
             fields[name] = convert(fields[name])
         return self.kind(**fields)
 
+    def format_name(self, columns: Sequence[Any]) -> str:
+        """What a row says that it is, for people: its identifying columns, whatever they hold."""
+        identity = (columns[self.names.index(name)] for name in self.key)
+        return " ".join(value.hex() if isinstance(value, bytes) else str(value) for value in identity)
+
     def format_identity(self, identity: tuple[object, ...]) -> str:
         return msgspec.json.encode(identity).decode()
 

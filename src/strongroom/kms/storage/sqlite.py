@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -25,17 +26,19 @@ from strongroom.kms.repositories import (
     AliasRecord,
     Change,
     Changed,
+    InspectedRow,
     KeyRecord,
     KeyState,
     MaterialRecord,
     Put,
     R,
+    Record,
     RowForgedError,
     StoreUnavailableError,
     UserRecord,
     identity_of,
 )
-from strongroom.kms.storage import statements
+from strongroom.kms.storage import inspection, statements
 from strongroom.kms.storage.migrations import migrate
 from strongroom.kms.storage.rows import FORMATS, KINDS_BY_TABLE, RowCodec
 from strongroom.kms.storage.wal_index import WalIndex
@@ -64,6 +67,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._rows = RowCodec()
+        self._path = path
         self._closed = False
         _create_private(path)
         writing = _open(path, _WRITING, check_thread=False)
@@ -129,6 +133,13 @@ class SqliteStore:
 
     async def list_access_keys(self, account: str, user_name: str) -> list[AccessKeyRecord]:
         return self._select(statements.ACCESS_KEYS_OF_USER, (account, user_name))
+
+    async def inspect(self, kind: type[Record], after: int, limit: int) -> list[InspectedRow]:
+        self._rows.require_open(kind)
+        return inspection.inspect_rows(self._fetch, self._rows, kind, after, limit)
+
+    async def inspect_files(self) -> list[str]:
+        return await asyncio.get_running_loop().run_in_executor(None, inspection.inspect_files, self._path)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await self._writer.commit([self._write_of(change) for change in changes])

@@ -89,3 +89,14 @@ LOG_CHANGE: Final = "INSERT INTO changes (kind, identity) VALUES (?, ?)"
 PRUNE_CHANGES: Final = "DELETE FROM changes WHERE seq <= ?"
 CHANGES_SINCE: Final = "SELECT seq, kind, identity FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
 LAST_CHANGE: Final = "SELECT coalesce(max(seq), 0) FROM changes"
+
+# Inspection reads tables by their rowid: whatever became of a row, it has one.
+PLACES: Final = {
+    kind: f"SELECT rowid FROM {row_format.table} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - as above.
+    for kind, row_format in FORMATS.items()
+}
+ROWS: Final = {
+    kind: f"SELECT rowid, {', '.join((*row_format.names, 'mac'))} FROM {row_format.table} "  # noqa: S608 - as above.
+    "WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    for kind, row_format in FORMATS.items()
+}
