@@ -19,7 +19,8 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from strongroom.boundary.secret import AccessKeySecret, StoreKey
-from strongroom.kms.calls import Call, Origin
+from strongroom.kms.audit.events import Origin
+from strongroom.kms.calls import Call
 from strongroom.kms.driver import run
 from strongroom.kms.faults import DryRunOperationException, Fault
 from strongroom.kms.gate import Demand, Gate

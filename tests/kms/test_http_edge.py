@@ -18,7 +18,7 @@ from strongroom.kms.wire import http
 from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 from strongroom.kms.wire.shapes import ERRORS
 from strongroom.protocol import query
-from strongroom.protocol.sigv4 import HttpRequest
+from strongroom.protocol.requests import HttpRequest
 from testkit.installation import Installation
 from testkit.raw import Answer, Raw, RawKms, assert_allowed, assert_refused, nothing_breaks, raw_request
 

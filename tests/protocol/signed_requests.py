@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from strongroom.protocol.sigv4 import HttpRequest, sign
+from strongroom.protocol.requests import HttpRequest, http_request
+from strongroom.protocol.signing import sign
 
 ACCESS_KEY_ID = "AKIDEXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -46,11 +47,11 @@ def signed_request(
         amz_date=amz_date,
         session_token=session_token,
     )
-    return HttpRequest(method, target, [(b"Host", HOST.encode()), *unsigned, *headers, *added], body)
+    return http_request(method, target, [(b"Host", HOST.encode()), *unsigned, *headers, *added], body)
 
 
 def with_headers(request: HttpRequest, headers: Sequence[tuple[bytes, bytes]]) -> HttpRequest:
-    return HttpRequest(request.method, request.target, headers, request.body)
+    return http_request(request.method, request.target, headers, request.body)
 
 
 def with_header(request: HttpRequest, name: bytes, value: bytes) -> HttpRequest:

@@ -40,9 +40,33 @@ def test_a_known_client_takes_the_short_way_for_other_bodies_targets_and_seconds
         signed_request(body=b"{}"),
         signed_request(amz_date="20150830T123714Z"),
         signed_request(headers=[(b"X-Amz-Target", b"TrentService.Decrypt"), KMS_HEADERS[1]]),
-        signed_request(unsigned=[]),
     ):
         assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES).access_key_id == ACCESS_KEY_ID
+
+
+def test_a_known_client_with_other_header_names_takes_the_long_way_once(monkeypatch: pytest.MonkeyPatch):
+    verifier = known_client()
+    other = signed_request(unsigned=[])
+    assert verifier.verify(other, NOW_S, SECRETS.get, SERVICES)
+    monkeypatch.setattr(Verifier, "_verify_in_full", lambda *_: pytest.fail("took the long way"))
+    for request in (other, signed_request()):
+        assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+
+
+def test_what_requests_have_in_common_is_kept_only_when_the_signature_was_right_and_is_bounded():
+    verifier = known_client()
+    (known,) = verifier._known.values()
+    wrong = with_header(signed_request(), b"X-Amz-Target", b"TrentService.DeleteAlias")
+    for _ in range(2):
+        with pytest.raises(Refused, match="InvalidSignatureException"):
+            verifier.verify(wrong, NOW_S, SECRETS.get, SERVICES)
+    assert known.heads == {}
+    for number in range(sigv4.HEADS_KEPT_MAX + 5):
+        target = b"TrentService.Operation%d" % number
+        request = signed_request(headers=[(b"X-Amz-Target", target), KMS_HEADERS[1]])
+        assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+        assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+    assert 0 < len(known.heads) <= sigv4.HEADS_KEPT_MAX
 
 
 def test_a_rotated_secret_is_never_served_from_the_cache():
@@ -151,7 +175,7 @@ def test_a_known_client_of_yesterday_needs_todays_scope():
     # A signature that is right in all but the day of its key: it must not be the comparison that refuses it.
     prefix, word, _ = header(signed_request(), b"Authorization").rpartition(b"Signature=")
     stale = with_header(tomorrow, b"Authorization", prefix + word + signature)
-    assert prefix in verifier._known
+    assert (prefix, stale.names) in verifier._known
     with pytest.raises(Refused, match="Date in Credential scope"):
         verifier.verify(stale, NOW_S + 41_040, SECRETS.get, SERVICES)
 

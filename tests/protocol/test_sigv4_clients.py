@@ -13,7 +13,8 @@ from botocore.credentials import Credentials
 
 from protocol.signed_requests import ACCESS_KEY_ID, BODY, SECRET, SECRETS, signed_request
 from strongroom.protocol.query import format_result
-from strongroom.protocol.sigv4 import HttpRequest, Verified, Verifier
+from strongroom.protocol.requests import HttpRequest, http_request
+from strongroom.protocol.sigv4 import Verified, Verifier
 
 KMS = {"X-Amz-Target": "TrentService.Encrypt"}
 JSON = {"Content-Type": "application/x-amz-json-1.1"}
@@ -43,7 +44,7 @@ def botocore_request(
     request = AWSRequest(method=method, url=url, data=BODY, headers=headers)
     SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET, token), "kms", "eu-central-1").add_auth(request)
     received = [(name.encode(), value.encode()) for name, value in request.headers.items()]
-    return HttpRequest(method, target, [(b"Host", host.encode()), *received], BODY)
+    return http_request(method, target, [(b"Host", host.encode()), *received], BODY)
 
 
 def verify_twice(request: HttpRequest, services: frozenset[str] = frozenset({"kms"})) -> Verified:
@@ -73,7 +74,7 @@ def test_a_host_without_its_port_is_taken_as_received():
 def test_header_names_in_lower_case_are_accepted():
     request = botocore_request(HEADER_SETS["js-v3"])
     lowered = [(name.lower(), value) for name, value in request.headers]
-    verify_twice(HttpRequest("POST", b"/", lowered, BODY))
+    verify_twice(http_request("POST", b"/", lowered, BODY))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_repeated_ordinary_headers_are_joined_as_botocore_joins_them():
     received = [(name.encode(), value.encode()) for name, value in request.headers.items()]
     assert sum(name.lower() == b"x-repeated" for name, _ in received) == 2
     verifier = Verifier()
-    whole = HttpRequest("POST", b"/", [(b"host", b"127.0.0.1:4599"), *received], BODY)
+    whole = http_request("POST", b"/", [(b"host", b"127.0.0.1:4599"), *received], BODY)
     for _ in range(2):
         verified = verifier.verify(whole, time.time(), SECRETS.get, frozenset({"kms"}))
         assert "x-repeated" in verified.signed_headers
@@ -114,7 +115,7 @@ class Recorder:
             for name, value in request.headers.items()
         ]
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-        self.requests.append(HttpRequest(request.method, b"/", headers, body))
+        self.requests.append(http_request(request.method, b"/", headers, body))
         return AWSResponse(request.url, 200, {}, Raw(self.answer))
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from protocol.signed_requests import KMS_HEADERS, NOW_S, SECRETS, SERVICES, signed_request
-from strongroom.protocol.sigv4 import HttpRequest, Refused, Verifier
+from strongroom.protocol.requests import HttpRequest, http_request
+from strongroom.protocol.sigv4 import Refused, Verifier
 
 UNSIGNED = {b"User-Agent", b"Content-Length"}
 
@@ -25,16 +26,16 @@ def changed(text: bytes, rng: random.Random) -> bytes:
 
 def change_method(request: HttpRequest, rng: random.Random) -> HttpRequest:
     method = changed(request.method.encode(), rng).decode("latin-1")
-    return HttpRequest(method, request.target, request.headers, request.body)
+    return http_request(method, request.target, request.headers, request.body)
 
 
 def change_target(request: HttpRequest, rng: random.Random) -> HttpRequest:
-    return HttpRequest(request.method, changed(request.target, rng), request.headers, request.body)
+    return http_request(request.method, changed(request.target, rng), request.headers, request.body)
 
 
 def change_body(request: HttpRequest, rng: random.Random) -> HttpRequest:
     body = changed(request.body, rng) if request.body else bytes([rng.randrange(256)])
-    return HttpRequest(request.method, request.target, request.headers, body)
+    return http_request(request.method, request.target, request.headers, body)
 
 
 def change_header(request: HttpRequest, rng: random.Random) -> HttpRequest:
@@ -51,7 +52,7 @@ def change_header(request: HttpRequest, rng: random.Random) -> HttpRequest:
             headers[index] = name, changed(value, rng)
             if headers[index][1].split() != value.split():
                 break
-    return HttpRequest(request.method, request.target, headers, request.body)
+    return http_request(request.method, request.target, headers, request.body)
 
 
 def change_authorization(request: HttpRequest, rng: random.Random) -> HttpRequest:
@@ -60,7 +61,7 @@ def change_authorization(request: HttpRequest, rng: random.Random) -> HttpReques
     mutated = value
     while mutated.split() == value.split():
         mutated = changed(value, rng)
-    return HttpRequest(request.method, request.target, [*request.headers[:-1], (name, mutated)], request.body)
+    return http_request(request.method, request.target, [*request.headers[:-1], (name, mutated)], request.body)
 
 
 CHANGES: list[Callable[[HttpRequest, random.Random], HttpRequest]] = [
@@ -114,4 +115,4 @@ def test_every_single_byte_of_the_signature_counts():
                 mutated = value[:position] + bytes([digit]) + value[position + 1 :]
                 headers = [*original.headers[:-1], (name, mutated)]
                 with pytest.raises(Refused):
-                    verifier.verify(HttpRequest("POST", b"/", headers, original.body), NOW_S, SECRETS.get, SERVICES)
+                    verifier.verify(http_request("POST", b"/", headers, original.body), NOW_S, SECRETS.get, SERVICES)

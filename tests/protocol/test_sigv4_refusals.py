@@ -18,7 +18,8 @@ from protocol.signed_requests import (
     with_headers,
 )
 from strongroom.protocol.canonical import Layout, SigningKey
-from strongroom.protocol.sigv4 import HttpRequest, Refused, Verified, Verifier, parse_timestamp
+from strongroom.protocol.requests import HttpRequest, http_request
+from strongroom.protocol.sigv4 import Refused, Verified, Verifier, parse_timestamp
 
 MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
@@ -115,7 +116,7 @@ def test_a_query_name_that_occurs_twice_in_any_case_is_refused_even_when_signed(
 @pytest.mark.parametrize("target", [b"", b"?", b"*", b".", b"http://127.0.0.1:4599/"])
 def test_a_target_that_is_no_path_is_refused(target: bytes):
     request = signed_request()
-    assert refusal(HttpRequest("POST", target, request.headers, BODY)) == (INVALID, MISMATCH)
+    assert refusal(http_request("POST", target, request.headers, BODY)) == (INVALID, MISMATCH)
 
 
 # The form of the Authorization header.
@@ -283,7 +284,7 @@ def sign_by_hand(names: bytes, dated: tuple[bytes, bytes]) -> HttpRequest:
     key = SigningKey(SECRETS[ACCESS_KEY_ID], b"20150830", b"us-east-1", b"kms")
     signature = key.sign(layout.string_to_sign(AMZ_DATE.encode(), canonical_request))
     authorization = b"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/%b,SignedHeaders=%b,Signature=%b"
-    return HttpRequest("POST", b"/", [*headers, (b"authorization", authorization % (scope, names, signature))], BODY)
+    return http_request("POST", b"/", [*headers, (b"authorization", authorization % (scope, names, signature))], BODY)
 
 
 def test_names_out_of_order_or_twice_are_a_mismatch_even_when_signed():
@@ -358,7 +359,7 @@ def test_a_body_signed_with_the_hash_of_another_is_refused_in_the_short_way_too(
     verifier.verify(honest, NOW_S, SECRETS.get, SERVICES)
     assert len(verifier._known) == 1
     with pytest.raises(Refused, match="does not match what was computed"):
-        verifier.verify(HttpRequest("POST", b"/", honest.headers, b"{}"), NOW_S, SECRETS.get, SERVICES)
+        verifier.verify(http_request("POST", b"/", honest.headers, b"{}"), NOW_S, SECRETS.get, SERVICES)
     unsigned = signed_request(headers=[*KMS_HEADERS, (b"X-Amz-Content-Sha256", b"UNSIGNED-PAYLOAD")])
     with pytest.raises(Refused, match="sign the payload"):
         verifier.verify(unsigned, NOW_S, SECRETS.get, SERVICES)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from strongroom.protocol.sigv4 import sign
+from strongroom.protocol.signing import sign
 from testkit.installation import ACCOUNT, REGION, Installation
 
 TARGET_PREFIX = b"TrentService."

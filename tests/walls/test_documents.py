@@ -33,7 +33,7 @@ from strongroom.hsm.domain import recovery, seal
 from strongroom.hsm.vault import backing_key, ring, sealed_values
 from strongroom.hsm.vault import token as key_token
 from strongroom.kms import trail
-from strongroom.kms.audit import chain
+from strongroom.kms.audit import chain, events
 from strongroom.kms.hsm_link import link
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.repositories import TABLES
@@ -334,7 +334,7 @@ FACTS = {
     "a point": (session.POINT_BYTES, 97, "in uncompressed form, 97 bytes"),
     "randoms": (session.RANDOM_BYTES, 32, "Host and HSM randoms have 32 bytes"),
     "the longest event": (chain.EVENT_BYTES_MAX, 262144, "at most 262,144 bytes"),
-    "the longest text of an event": (trail._TEXT_CHARS_MAX, 1024, "are cut at 1,024 characters"),
+    "the longest text of an event": (events.TEXT_CHARS_MAX, 1024, "are cut at 1,024 characters"),
     "the longest parameters": (trail._PARAMETERS_BYTES_MAX, 100000, "`requestParameters` of more than 100,000 bytes"),
     "the suite": (domain_token.SUITE, 1, "`suite` is 1"),
     "the token's format": (domain_token.FORMAT, "strongroom-domain-token-1", "`format` is `strongroom-domain-token-1`"),

@@ -54,7 +54,7 @@ from strongroom.boundary.messages import (
 )
 from strongroom.cli.admin_socket import ask
 from strongroom.kms.hsm_link.host_session import Handshake, HostIdentity
-from strongroom.protocol.sigv4 import sign
+from strongroom.protocol.signing import sign
 from testkit.installation import REGION, Installation
 from testkit.memory import (
     Hit,

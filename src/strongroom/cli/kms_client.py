@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from strongroom.protocol.sigv4 import sign
+from strongroom.protocol.signing import sign
 
 _TIMEOUT_S: Final = 30.0
 # What is handed to the socket at once, so that a service which has heard enough can say so early.

@@ -6,16 +6,10 @@ from typing import Any
 
 import msgspec
 
+from strongroom.kms.audit.events import Origin
 from strongroom.kms.iam.principals import Principal
 from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
 from strongroom.kms.permits import Permit
-
-
-class Origin(msgspec.Struct, frozen=True, gc=False):
-    """Where a request came from."""
-
-    source_ip: str
-    user_agent: str
 
 
 class Admission(msgspec.Struct, frozen=True, eq=False, gc=False):

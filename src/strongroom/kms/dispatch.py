@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 
-from strongroom.kms.audit.events import EventIds
+from strongroom.kms.audit.events import EventIds, Origin
 from strongroom.kms.audit.segments import AuditUnavailableError
-from strongroom.kms.calls import Call, Origin
+from strongroom.kms.calls import Call
 from strongroom.kms.credentials import Credentials
 from strongroom.kms.driver import Deferred, drive
 from strongroom.kms.faults import (
@@ -38,12 +38,15 @@ from strongroom.kms.wire.model import Shape
 from strongroom.kms.wire.shapes import ERRORS, OPERATIONS
 from strongroom.kms.wire.validation import RequestRefused, decode_request, encode_response
 from strongroom.protocol import query
-from strongroom.protocol.sigv4 import HttpRequest, Refused, Verified, Verifier
+from strongroom.protocol.requests import HttpRequest
+from strongroom.protocol.sigv4 import Refused, Verified, Verifier
 
+_TARGET: Final = b"x-amz-target"
 _TARGET_PREFIX: Final = b"TrentService."
 _KMS: Final = frozenset({"kms"})
 _STS: Final = frozenset({"sts"})
 _CONFLICTS_MAX: Final = 5
+_ORIGINS_MAX: Final = 4096
 _REFUSED_REGION: Final = "Credential should be scoped to a valid region. "
 
 
@@ -96,6 +99,7 @@ class Dispatcher:
         self._completed: list[_Completed] = []
         self._settle_is_due = False
         self._in_batch = False
+        self._origins: dict[tuple[str, bytes], Origin] = {}
 
     # ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,9 +132,8 @@ class Dispatcher:
     def _fail(self, connection: HttpConnection, request: HttpRequest, error: Exception) -> None:
         """Answer a request that could not even be begun."""
         if connection.awaits_answer:
-            target, _ = _target_and_agent(request)
             fault = _as_fault(error)
-            self._refuse(connection, _STS if target is None else _KMS, fault.code, fault.message)
+            self._refuse(connection, _services_of(request), fault.code, fault.message)
 
     def batch(self, work: Callable[[], None]) -> None:
         """Do what begins or resumes requests; then send what they ask of the HSM, and answer what they completed."""
@@ -185,8 +188,7 @@ class Dispatcher:
             ready = request.target == b"/livez" or self._is_ready()
             connection.answer(200 if ready else 503, b"text/plain", self._ids(), b"yes\n" if ready else b"no\n")
             return
-        target, user_agent = _target_and_agent(request)
-        services = _STS if target is None else _KMS
+        services = _services_of(request)
         try:
             verified = self._verifier.verify(request, self._clock(), self._find_secret, services)
         except _UnknownAccessKeyError as unknown:
@@ -197,7 +199,7 @@ class Dispatcher:
             return
         entry = self._directory.known_principal(verified.access_key_id)
         assert entry is not None, "a signature was verified with a secret that nobody holds"
-        self._verified(connection, request, verified, entry, target, user_agent)
+        self._verified(connection, request, verified, entry)
 
     def _find_secret(self, access_key_id: str) -> str | None:
         entry = self._directory.known_principal(access_key_id)
@@ -213,8 +215,7 @@ class Dispatcher:
         error: BaseException | None,
     ) -> None:
         """Verify again with what was loaded; an access key that does not exist takes the same steps as one that does."""
-        target, user_agent = _target_and_agent(request)
-        services = _STS if target is None else _KMS
+        services = _services_of(request)
         if error is not None:
             fault = _as_fault(error)
             self._refuse(connection, services, fault.code, fault.message)
@@ -227,7 +228,7 @@ class Dispatcher:
             self._refuse(connection, services, refused.code, refused.message)
             return
         assert entry is not None
-        self._verified(connection, request, verified, entry, target, user_agent)
+        self._verified(connection, request, verified, entry)
 
     def _refuse(self, connection: HttpConnection, services: frozenset[str], code: str, message: str) -> None:
         """Answer somebody who is nobody: counted, not recorded one by one."""
@@ -244,13 +245,12 @@ class Dispatcher:
         request: HttpRequest,
         verified: Verified,
         entry: PrincipalEntry,
-        target: bytes | None,
-        user_agent: str,
     ) -> None:
+        target = request.value_of(_TARGET)
         if verified.region != self._service.region:
             self._refuse(connection, _STS if target is None else _KMS, "InvalidSignatureException", _REFUSED_REGION)
             return
-        origin = Origin(connection.peer, user_agent)
+        origin = self._origin(connection.peer, request.value_of(b"user-agent") or b"")
         if target is None:
             self._sts(connection, request, entry, origin)
             return
@@ -268,6 +268,14 @@ class Dispatcher:
             return
         call.parameters = logged_parameters(typed)
         drive(self._serve(call, row, typed), partial(self._served, connection, call))
+
+    def _origin(self, peer: str, agent: bytes) -> Origin:
+        origin = self._origins.get((peer, agent))
+        if origin is None:
+            if len(self._origins) >= _ORIGINS_MAX:
+                self._origins.clear()
+            origin = self._origins[peer, agent] = Origin(peer, agent.decode("latin-1"))
+        return origin
 
     # ── 4. the gate, 5. the operation ───────────────────────────────────────────────────────────────────────────
 
@@ -327,16 +335,9 @@ class Dispatcher:
         self._complete(_Completed(record, connection, request_id, status, query.CONTENT_TYPE, body))
 
 
-def _target_and_agent(request: HttpRequest) -> tuple[bytes | None, str]:
-    """X-Amz-Target (None for the Query protocol) and User-Agent, whatever their spelling."""
-    target, agent = None, ""
-    for name, value in request.headers:
-        length = len(name)
-        if length == 12 and name.lower() == b"x-amz-target":
-            target = value
-        elif length == 10 and name.lower() == b"user-agent":
-            agent = value.decode("latin-1")
-    return target, agent
+def _services_of(request: HttpRequest) -> frozenset[str]:
+    """Which service a request addresses: without X-Amz-Target it speaks the Query protocol."""
+    return _STS if request.value_of(_TARGET) is None else _KMS
 
 
 def _as_fault(error: BaseException) -> Fault:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,15 +20,15 @@ from strongroom.kms.audit.events import (
     EVENT_TYPE,
     EVENT_VERSION,
     INTENT,
+    TEXT_CHARS_MAX,
     CallTemplate,
     Event,
     EventIds,
     EventTimes,
-    Origin,
     Resource,
     UserIdentity,
+    encode,
     encode_event,
-    encoded,
     touched_part,
 )
 from strongroom.kms.audit.log import AuditLog
@@ -47,35 +48,46 @@ _DEFAULTS: Final = dict.fromkeys(
     ("EncryptionAlgorithm", "SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"), "SYMMETRIC_DEFAULT"
 )
 _CACHED_MAX: Final = 4096
-# No caller's text makes an event longer than the chain takes: CloudTrail's limits on single fields, and its way of
-# saying that something was left out.
-_TEXT_CHARS_MAX: Final = 1024
+# As with single texts, and in CloudTrail's way of saying that something was left out.
 _PARAMETERS_BYTES_MAX: Final = 100_000
-_NOTHING: Final = encoded(None)
+_NOTHING: Final = encode(None)
 
 
 def _is_loggable(rule: Rule) -> bool:
     return rule.kind != "blob" and not rule.sensitive and all(_is_loggable(member.rule) for member in rule.members)
 
 
-# Per request type: (attribute, name in the record, what an absent one means), in the model's order.
-_LOGGED: Final[dict[type[Shape], tuple[tuple[str, str, str | None], ...]]] = {
-    operation.request: tuple(
-        (member.name, member.label, _DEFAULTS.get(member.name))
-        for member in structure_rule(operation.request).members
-        if member.name not in _NOT_LOGGED and _is_loggable(member.rule)
-    )
-    for operation in OPERATIONS.values()
-}
+class _Logged:
+    """What of one request type is logged: which members, under which names, and what an absent one means."""
+
+    __slots__ = ("defaults", "labels", "values_of")
+
+    def __init__(self, request: type[Shape]) -> None:
+        members = [
+            member
+            for member in structure_rule(request).members
+            if member.name not in _NOT_LOGGED and _is_loggable(member.rule)
+        ]
+        self.labels: Final = tuple(member.label for member in members)
+        self.defaults: Final = {member.label: _DEFAULTS[member.name] for member in members if member.name in _DEFAULTS}
+        # All at once; a single name would give no tuple.
+        names = [member.name for member in members]
+        self.values_of: Final[Callable[[Shape], tuple[Any, ...]]] = (
+            attrgetter(*names) if len(names) > 1 else lambda request: tuple(getattr(request, name) for name in names)
+        )
+
+
+_LOGGED: Final = {operation.request: _Logged(operation.request) for operation in OPERATIONS.values()}
 
 
 def logged_parameters(request: Shape) -> dict[str, Any]:
     """What of a request stands in its audit record."""
-    parameters = {}
-    for name, label, default in _LOGGED[type(request)]:
-        value = getattr(request, name)
-        if value is not None or default is not None:
-            parameters[label] = default if value is None else value
+    logged = _LOGGED[type(request)]
+    parameters = {
+        label: value for label, value in zip(logged.labels, logged.values_of(request), strict=True) if value is not None
+    }
+    for label, default in logged.defaults.items():
+        parameters.setdefault(label, default)
     return parameters
 
 
@@ -93,8 +105,7 @@ class Trail:
         self._ids = ids
         self._times = EventTimes()
         self._templates: dict[tuple[str, bool], CallTemplate] = {}
-        self._identities: dict[PrincipalEntry, msgspec.Raw] = {}
-        self._origins: dict[tuple[str, str], Origin] = {}
+        self._identities: dict[PrincipalEntry, bytes] = {}
         self._touched: dict[KeyEntry, dict[str | None, bytes]] = {}
 
     async def intent(self, call: Call) -> None:
@@ -129,18 +140,17 @@ class Trail:
         if template is None:
             template = CallTemplate(call.operation, self._region, self._account, read_only=read_only)
             self._templates[call.operation, read_only] = template
-        parameters = _bounded(call.parameters)
         return template.format(
             self._identity(call.principal_entry),
-            self._times.format(self._clock()),
-            self._origin(call),
-            parameters,
+            self._times.encode(self._clock()),
+            call.origin,
+            _bounded(call.parameters),
             call.request_id,
             self._ids(),
             self._touched_part(call),
         )
 
-    def _identity(self, entry: PrincipalEntry) -> msgspec.Raw:
+    def _identity(self, entry: PrincipalEntry) -> bytes:
         part = self._identities.get(entry)
         if part is None:
             principal = entry.principal
@@ -152,12 +162,8 @@ class Trail:
                 accessKeyId=principal.access_key_id or None,
                 userName=principal.user_name or None,
             )
-            part = _keep(self._identities, entry, encoded(identity))
+            part = _keep(self._identities, entry, encode(identity))
         return part
-
-    def _origin(self, call: Call) -> Origin:
-        key = (call.origin.source_ip, call.origin.user_agent[:_TEXT_CHARS_MAX])
-        return self._origins.get(key) or _keep(self._origins, key, Origin(*key))
 
     def _touched_part(self, call: Call) -> bytes:
         touched = call.touched
@@ -187,14 +193,14 @@ class Trail:
     ) -> Event:
         return Event(
             eventVersion=EVENT_VERSION,
-            userIdentity=self._identity(call.principal_entry),
+            userIdentity=msgspec.Raw(self._identity(call.principal_entry)),
             eventTime=self._times.format(self._clock()),
             eventSource=EVENT_SOURCE,
             eventName=call.operation,
             awsRegion=self._region,
             sourceIPAddress=call.origin.source_ip,
-            userAgent=call.origin.user_agent[:_TEXT_CHARS_MAX],
-            requestParameters=_bounded(call.parameters),
+            userAgent=call.origin.user_agent,
+            requestParameters=msgspec.Raw(_bounded(call.parameters)),
             responseElements=None if error_code else call.response_elements,
             additionalEventData=call.additional or _material(call.key_material_id),
             requestID=call.request_id,
@@ -206,18 +212,17 @@ class Trail:
             eventCategory=EVENT_CATEGORY,
             recipientAccountId=self._account,
             errorCode=error_code,
-            errorMessage=error_message[:_TEXT_CHARS_MAX] if error_message else None,
+            errorMessage=error_message[:TEXT_CHARS_MAX] if error_message else None,
             phase=phase,
         )
 
 
-def _bounded(parameters: dict[str, Any] | None) -> msgspec.Raw:
+def _bounded(parameters: dict[str, Any] | None) -> bytes:
     if parameters is None:
         return _NOTHING
-    part = encoded(parameters)
-    size = len(memoryview(part))
-    if size > _PARAMETERS_BYTES_MAX:
-        return encoded({"omitted": True, "originalSize": size, "reason": "Field size over the limit"})
+    part = encode(parameters)
+    if len(part) > _PARAMETERS_BYTES_MAX:
+        return encode({"omitted": True, "originalSize": len(part), "reason": "Field size over the limit"})
     return part
 
 

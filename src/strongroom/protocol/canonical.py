@@ -99,14 +99,14 @@ class Layout:
     The names are used as given: lower-case and sorted is the caller's affair.
     """
 
-    __slots__ = ("_canonical_template", "_string_to_sign_template", "names")
+    __slots__ = ("_canonical_template", "_scope", "names")
 
     def __init__(self, names_joined: bytes, scope: bytes) -> None:
         self.names = tuple(names_joined.split(b";"))
         escaped = names_joined.replace(b"%", b"%%")
         lines = b"".join(name + b":%b\n" for name in escaped.split(b";"))
         self._canonical_template = b"%b\n%b\n" + lines + b"\n" + escaped + b"\n%b"
-        self._string_to_sign_template = ALGORITHM + b"\n%b\n" + scope.replace(b"%", b"%%") + b"\n%b"
+        self._scope = scope
 
     def canonical_request(
         self, method: bytes, path_and_query: bytes, values: Sequence[bytes], payload_hash: bytes
@@ -115,7 +115,11 @@ class Layout:
         return self._canonical_template % (method, path_and_query, *values, payload_hash)
 
     def string_to_sign(self, timestamp: bytes, canonical_request: bytes) -> bytes:
-        return self._string_to_sign_template % (timestamp, sha256(canonical_request).hexdigest().encode())
+        return self.string_to_sign_head(timestamp) + sha256(canonical_request).hexdigest().encode()
+
+    def string_to_sign_head(self, timestamp: bytes) -> bytes:
+        """All of the string to sign but the hash at its end."""
+        return b"%b\n%b\n%b\n" % (ALGORITHM, timestamp, self._scope)
 
 
 def canonical_request_of_query_form(
@@ -165,8 +169,17 @@ class SigningKey:
 
     def sign(self, string_to_sign: bytes) -> bytes:
         """The signature, in lower-case hex."""
+        return self.finish(self._inner.copy(), string_to_sign)
+
+    def begin(self, head: bytes) -> "_Hash":
+        """A signature over a string that begins so; `finish` takes a copy of it."""
         inner = self._inner.copy()
-        inner.update(string_to_sign)
+        inner.update(head)
+        return inner
+
+    def finish(self, inner: "_Hash", rest: bytes) -> bytes:
+        """The signature over what `inner` has seen and the rest; uses `inner` up."""
+        inner.update(rest)
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.hexdigest().encode()

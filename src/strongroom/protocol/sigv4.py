@@ -13,6 +13,8 @@ Invariants:
 - A refusal never repeats the Authorization header (AWS's newer wording: its hash), and quotes at most 128 bytes.
 """
 
+from __future__ import annotations
+
 import hmac
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +22,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import NoReturn
-
-import msgspec
+from operator import itemgetter
+from typing import TYPE_CHECKING, NoReturn
 
 from strongroom.protocol.canonical import (
     ALGORITHM,
@@ -32,27 +33,32 @@ from strongroom.protocol.canonical import (
     canonical_path,
     canonical_query,
     canonical_request_of_query_form,
+    canonical_value,
     join_headers,
     parse_query,
     split_target,
 )
+from strongroom.protocol.requests import HeaderNames, HttpRequest
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 __all__ = [
     "CLOCK_SKEW_S_MAX",
     "FindSecret",
-    "HttpRequest",
     "Refused",
     "Verified",
     "Verifier",
     "canonical_request_of_query_form",
     "parse_timestamp",
-    "sign",
 ]
 
 # AWS's window for every service but S3 ("- 5 min." in the refusal's text).
 CLOCK_SKEW_S_MAX = 300
 # Ours: a client has one or two header sets a day, so this serves about as many concurrent access keys.
 CACHED_CREDENTIALS_MAX = 1024
+# Ours: per client seen before, one for each operation in each second.
+HEADS_KEPT_MAX = 64
 # Ours: what a refusal quotes from a request.
 QUOTED_BYTES_MAX = 128
 
@@ -89,15 +95,6 @@ class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not an error 
         self.message = message
 
 
-class HttpRequest(msgspec.Struct, frozen=True, gc=False):
-    """A request as it arrived. A Struct, because making a frozen dataclass costs a third of a whole verification."""
-
-    method: str
-    target: bytes
-    headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
-
-
 @dataclass(frozen=True, slots=True)
 class Verified:
     """Who signed, and what the signature covers. The region is the scope's: the caller knows which ones exist."""
@@ -121,20 +118,33 @@ class _Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """An Authorization header that carried a valid signature once, found by its bytes in front of the signature.
+class _Head:
+    """What the requests of one second have in common when all that is signed but the body is the same.
 
-    `spellings` are the header names of that request as received: no two of them fold into one, and each that begins
-    with `x-amz-` is signed. `signed_spellings` are those of the signed names, in the layout's order.
+    `canonical` is the hash of the canonical request up to the payload's hash, `signing` the signature up to the hash of
+    the canonical request; both are copied and finished for each request.
+    """
+
+    signed_at_s: int
+    canonical: _Hash
+    signing: _Hash
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An Authorization header that carried a valid signature once, up to the signature, with the names around it.
+
+    No two of those names fold into one, and each that begins with `x-amz-` is signed. `signed_values` takes the signed
+    values out of a request's, in the layout's order.
     """
 
     claim: _Claim
     secret: str
     key: SigningKey
-    spellings: frozenset[bytes]
-    signed_spellings: tuple[bytes, ...]
-    date_spelling: bytes
-    declared_hash_spelling: bytes | None
+    signed_values: Callable[[Sequence[bytes]], tuple[bytes, ...]]
+    date_place: int
+    declared_hash_place: int | None
+    heads: dict[tuple[bytes, ...], _Head]
 
 
 class Verifier:
@@ -143,7 +153,7 @@ class Verifier:
     __slots__ = ("_cached_max", "_known", "_normalize_path")
 
     def __init__(self, *, normalize_path: bool = True, cached_max: int = CACHED_CREDENTIALS_MAX) -> None:
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[tuple[bytes, HeaderNames], _Known] = {}
         self._normalize_path = normalize_path
         self._cached_max = cached_max
 
@@ -160,44 +170,46 @@ class Verifier:
     ) -> Verified | None:
         """Steps 1 to 9 of the full procedure for a client seen before, or None.
 
-        The prefix settles steps 2, 3 and the scope's form; the spellings settle steps 1 and 6. What depends on this
-        request or on now is computed anew: time, service, body, canonical request, secret, signature.
+        The prefix settles steps 2, 3 and the scope's form; the names settle steps 1 and 6. What depends on this
+        request or on now is compared or computed anew: time, service, body, canonical request, secret, signature.
         """
-        headers = dict(request.headers)
-        authorization = headers.get(b"Authorization") or headers.get(b"authorization", b"")
-        prefix, _, signature = authorization.rpartition(b"Signature=")
-        known = self._known.get(prefix)
-        if (
-            known is None
-            or request.target != b"/"
-            or len(headers) != len(request.headers)
-            or not known.spellings.issuperset(headers)
-        ):
+        names, values = request.names, request.values
+        place = names.place_of.get(b"authorization")
+        if place is None or request.target != b"/" or request.method != "POST":
             return None
-        claim = known.claim
-        verified = claim.verified
-        try:
-            timestamp = headers[known.date_spelling]
-            skew_s = now_s - parse_timestamp(timestamp)
-            values = [b" ".join(headers[name].split()) for name in known.signed_spellings]
-        except (KeyError, ValueError):
+        prefix, _, signature = values[place].rpartition(b"Signature=")
+        known = self._known.get((prefix, names))
+        if known is None:
             return None
+        signed_values = known.signed_values(values)
+        head = known.heads.get(signed_values)
+        is_new = head is None
+        if head is None:
+            head = _head_of(known, values[known.date_place], signed_values)
+            if head is None:
+                return None
+        verified = known.claim.verified
         payload_hash = sha256(request.body).hexdigest().encode()
         if (
-            timestamp[:8] != claim.date
-            or not -CLOCK_SKEW_S_MAX <= skew_s <= CLOCK_SKEW_S_MAX
+            not -CLOCK_SKEW_S_MAX <= now_s - head.signed_at_s <= CLOCK_SKEW_S_MAX
             or verified.service not in services
-            or (known.declared_hash_spelling is not None and headers[known.declared_hash_spelling] != payload_hash)
+            or (known.declared_hash_place is not None and values[known.declared_hash_place] != payload_hash)
         ):
             return None
         secret = find_secret(verified.access_key_id)
         if secret is not known.secret and (secret is None or not _is_same_secret(secret, known.secret)):
-            del self._known[prefix]
+            del self._known[prefix, names]
             return None
-        layout = claim.layout
-        canonical_request = layout.canonical_request(request.method.encode(), b"/\n", values, payload_hash)
-        signature_calculated = known.key.sign(layout.string_to_sign(timestamp, canonical_request))
-        return verified if hmac.compare_digest(signature_calculated, signature) else None
+        canonical = head.canonical.copy()
+        canonical.update(payload_hash)
+        signature_calculated = known.key.finish(head.signing.copy(), canonical.hexdigest().encode())
+        if not hmac.compare_digest(signature_calculated, signature):
+            return None
+        if is_new:
+            if len(known.heads) >= HEADS_KEPT_MAX:
+                known.heads.clear()
+            known.heads[signed_values] = head
+        return verified
 
     def _verify_in_full(
         self, request: HttpRequest, now_s: float, find_secret: FindSecret, services: frozenset[str]
@@ -257,26 +269,41 @@ class Verifier:
     def _remember(self, request: HttpRequest, claim: _Claim, secret: str, key: SigningKey) -> None:
         """Remember a header whose signature was found valid just now, if its request is of the common kind.
 
-        That is: dated by `x-amz-date`, and with the signature last, so that all the rest is the prefix.
+        That is: no header twice, dated by `x-amz-date`, and with the signature last, so that all the rest is the prefix.
         """
-        spelling_of = {name.lower(): name for name, _ in request.headers}
-        if b"x-amz-date" not in spelling_of:
+        place_of = request.names.place_of
+        if b"x-amz-date" not in place_of or not request.names.are_unique:
             return
-        prefix, _, signature = dict(request.headers)[spelling_of[b"authorization"]].rpartition(b"Signature=")
+        prefix, _, signature = request.values[place_of[b"authorization"]].rpartition(b"Signature=")
         if signature != claim.signature:
             return
-        self._known.pop(prefix, None)
+        self._known.pop((prefix, request.names), None)
         if len(self._known) >= self._cached_max:
             del self._known[next(iter(self._known))]
-        self._known[prefix] = _Known(
+        self._known[prefix, request.names] = _Known(
             claim=claim,
             secret=secret,
             key=key,
-            spellings=frozenset(spelling_of.values()),
-            signed_spellings=tuple(spelling_of[name] for name in claim.layout.names),
-            date_spelling=spelling_of[b"x-amz-date"],
-            declared_hash_spelling=spelling_of.get(b"x-amz-content-sha256"),
+            # Two at the least are signed: `host` and, because there is one, `x-amz-date`. So these are tuples.
+            signed_values=itemgetter(*(place_of[name] for name in claim.layout.names)),
+            date_place=place_of[b"x-amz-date"],
+            declared_hash_place=place_of.get(b"x-amz-content-sha256"),
+            heads={},
         )
+
+
+def _head_of(known: _Known, timestamp: bytes, signed_values: tuple[bytes, ...]) -> _Head | None:
+    """The part of steps 4, 5 and 8 that the signed values settle; None where a refusal is due."""
+    try:
+        signed_at_s = parse_timestamp(timestamp)
+    except ValueError:
+        return None
+    claim = known.claim
+    if timestamp[:8] != claim.date:
+        return None
+    values = [canonical_value(value) for value in signed_values]
+    canonical = sha256(claim.layout.canonical_request(b"POST", b"/\n", values, b""))
+    return _Head(signed_at_s, canonical, known.key.begin(claim.layout.string_to_sign_head(timestamp)))
 
 
 def _is_same_secret(secret: str, known_secret: str) -> bool:
@@ -492,52 +519,3 @@ def _refuse_declared_hash(declared_hash: bytes) -> NoReturn:
     raise Refused(
         "InvalidSignatureException", "The provided 'x-amz-content-sha256' header does not match what was computed."
     )
-
-
-def sign(
-    method: str,
-    host: str,
-    target: bytes,
-    headers: Sequence[tuple[bytes, bytes]],
-    body: bytes,
-    *,
-    access_key_id: str,
-    secret: str,
-    region: str,
-    service: str,
-    amz_date: str,
-    session_token: str | None = None,
-    normalize_path: bool = True,
-) -> list[tuple[bytes, bytes]]:
-    """The headers to add to a request so that it is authenticated; `host` and all `headers` are signed.
-
-    1. Add the timestamp and, for temporary credentials, the session token.
-    2. Build the canonical request and the string to sign; names in sorted order.
-    3. Sign, and format the Authorization header.
-    """
-    # 1.
-    added = [(b"X-Amz-Date", amz_date.encode("ascii"))]
-    if session_token is not None:
-        added.append((b"X-Amz-Security-Token", session_token.encode("ascii")))
-    # 2.
-    joined = join_headers([(b"host", host.encode("ascii")), *headers, *added])
-    names_joined = b";".join(sorted(joined))
-    path, query = split_target(target)
-    path_and_query = canonical_path(path, normalize=normalize_path) + b"\n" + canonical_query(parse_query(query))
-    payload_hash = sha256(body).hexdigest().encode()
-    date, region_bytes, service_bytes = amz_date[:8].encode("ascii"), region.encode("ascii"), service.encode("ascii")
-    scope = b"/".join((date, region_bytes, service_bytes, TERMINATOR))
-    layout = Layout(names_joined, scope)
-    values = [joined[name] for name in layout.names]
-    canonical_request = layout.canonical_request(method.encode(), path_and_query, values, payload_hash)
-    string_to_sign = layout.string_to_sign(amz_date.encode("ascii"), canonical_request)
-    # 3.
-    signature = SigningKey(secret, date, region_bytes, service_bytes).sign(string_to_sign)
-    credential = access_key_id.encode("ascii") + b"/" + scope
-    authorization = b"%b Credential=%b, SignedHeaders=%b, Signature=%b" % (
-        ALGORITHM,
-        credential,
-        names_joined,
-        signature,
-    )
-    return [*added, (b"Authorization", authorization)]

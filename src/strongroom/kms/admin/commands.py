@@ -17,8 +17,8 @@ from strongroom.boundary.control import decode_answer as decode_report
 from strongroom.boundary.messages import GetHsmStatus, StatusAnswer
 from strongroom.boundary.secret import AccessKeySecret
 from strongroom.kms.admin.inspection import SECTIONS, Inspection, Page
-from strongroom.kms.audit.events import EventIds
-from strongroom.kms.calls import Call, Origin
+from strongroom.kms.audit.events import EventIds, Origin
+from strongroom.kms.calls import Call
 from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
 from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.principals import Principal, PrincipalKind

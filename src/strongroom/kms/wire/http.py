@@ -17,7 +17,7 @@ from typing import Final, cast
 
 import httptools
 
-from strongroom.protocol.sigv4 import HttpRequest
+from strongroom.protocol.requests import HttpRequest, header_names
 
 # 262,144 bytes of attestation document in base64, the largest member of the model, and the rest of its request.
 BODY_BYTES_MAX: Final = 512 * 1024
@@ -100,6 +100,14 @@ class Edge:
             connection.close_if_late(now_s)
 
 
+def _require_length(value: bytes) -> None:
+    """A Content-Length is digits, and not more than we take."""
+    if not value.isdigit():
+        raise _BrokenError(400)
+    if len(value) > 10 or int(value) > BODY_BYTES_MAX:
+        raise _BrokenError(413)
+
+
 class HttpConnection(asyncio.Protocol):
     """One client. The parser calls the `on_…` methods."""
 
@@ -110,16 +118,18 @@ class HttpConnection(asyncio.Protocol):
         "_busy",
         "_edge",
         "_header_bytes",
-        "_headers",
         "_held",
         "_in_head",
         "_keep_alive",
         "_last_s",
+        "_names",
         "_parser",
         "_queue",
+        "_request_names",
         "_started_s",
         "_target",
         "_transport",
+        "_values",
         "peer",
     )
 
@@ -136,7 +146,9 @@ class HttpConnection(asyncio.Protocol):
         self._last_s = 0.0
         self.peer = ""
         self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
+        self._request_names = header_names(())
         self._header_bytes = 0
         self._in_head = False
         self._body: bytes | list[bytes] = b""
@@ -191,7 +203,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._target = b""
-        self._headers = []
+        self._names = []
+        self._values = []
         self._header_bytes = 0
         self._in_head = True
         self._body = b""
@@ -204,31 +217,31 @@ class HttpConnection(asyncio.Protocol):
             raise _BrokenError(400)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        self._names.append(name)
+        self._values.append(value)
 
     def on_headers_complete(self) -> None:
         if self._parser.get_method() in {b"HEAD", b"CONNECT"}:
             # Their answers have no body, and what follows them may be no request: nobody here answers so.
             raise _BrokenError(405)
-        self._in_head = expects = False
-        size = 0
-        for name, value in self._headers:
-            length = len(name)
-            size += length + len(value)
-            if length == 14 and name.lower() == b"content-length":
-                if not value.isdigit() or int(value[:10]) > BODY_BYTES_MAX or len(value) > 10:
-                    raise _BrokenError(413 if value.isdigit() else 400)
-            elif length == 17 and name.lower() == b"transfer-encoding":
-                raise _BrokenError(400)
-            elif length == 7 and name.lower() == b"upgrade":
-                # The parser would take the body for the other protocol's first bytes.
-                raise _BrokenError(400)
-            elif length == 6 and name.lower() == b"expect":
-                expects = True
-        if size > HEADER_BYTES_MAX or len(self._headers) > HEADERS_MAX:
+        self._in_head = False
+        self._request_names = names = header_names(tuple(self._names))
+        values = self._values
+        if names.size_bytes + sum(map(len, values)) > HEADER_BYTES_MAX or len(values) > HEADERS_MAX:
             raise _BrokenError(431)
+        place_of = names.place_of
+        length_place = place_of.get(b"content-length")
+        if length_place is not None:
+            _require_length(values[length_place])
+            if not names.are_unique:
+                for name, value in zip(names.spelled, values, strict=True):
+                    if name.lower() == b"content-length":
+                        _require_length(value)
+        # The parser would take an upgrade's body for the other protocol's first bytes.
+        if b"transfer-encoding" in place_of or b"upgrade" in place_of:
+            raise _BrokenError(400)
         # Behind an answer that is still due it would be read as that one's; such a client sends its body anyway.
-        if expects and not self._busy:
+        if b"expect" in place_of and not self._busy:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -252,7 +265,7 @@ class HttpConnection(asyncio.Protocol):
         self._held = 0
         method = self._parser.get_method().decode("ascii", "replace")
         body = b"".join(self._body) if isinstance(self._body, list) else self._body
-        request = HttpRequest(method, self._target, self._headers, body)
+        request = HttpRequest(method, self._target, self._request_names, self._values, body)
         keep_alive = self._parser.should_keep_alive()
         if self._busy:
             if len(self._queue) >= PIPELINED_MAX:
