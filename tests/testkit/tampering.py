@@ -31,7 +31,10 @@ Row = dict[str, Any]
 
 
 def row_mac(store_key: bytes, table: str, columns: Sequence[Any]) -> bytes:
-    return hmac.digest(store_key, msgspec.msgpack.encode([table, *columns]), "sha256")
+    known = list(columns)
+    while known and known[-1] is None:  # NULLs at the end are left out.
+        known.pop()
+    return hmac.digest(store_key, msgspec.msgpack.encode([table, *known]), "sha256")
 
 
 class StoreEditor:

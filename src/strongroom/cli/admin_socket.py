@@ -14,7 +14,7 @@ class AdminRefusedError(Exception):
     """The service's own words about why not."""
 
 
-def ask(home: Path, command: str, **arguments: str) -> Any:
+def ask(home: Path, command: str, timeout_s: float = _TIMEOUT_S, /, **arguments: str) -> Any:
     """The result of a command.
 
     Raises:
@@ -23,7 +23,7 @@ def ask(home: Path, command: str, **arguments: str) -> Any:
     """
     path = home / "run" / "kms" / "admin.sock"
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(_TIMEOUT_S)
+        connection.settimeout(timeout_s)
         try:
             connection.connect(str(path))
         except OSError:

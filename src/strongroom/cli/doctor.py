@@ -10,12 +10,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from strongroom.cli.admin_socket import AdminRefusedError, ask
-
-Verdict = Literal["ok", "weak", "bad"]
-Finding = tuple[Verdict, str]
+from strongroom.cli.deep_check import Finding, check_domain, check_store
 
 
 def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -26,6 +24,18 @@ def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None
         epilog="example: strongroom doctor --home /var/lib/strongroom",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="look at every row, and have the HSM open every key: seconds per 100,000 keys",
+    )
+    parser.add_argument(
+        "--recovery-bundle",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="with --deep: a recovery bundle that you keep, to be compared with the domain",
+    )
     add_home(parser)
     parser.set_defaults(run=_run)
 
@@ -34,7 +44,12 @@ def _run(parsed: argparse.Namespace, home: Path) -> int:
     if not (home / "strongroom.toml").exists():
         print(f"strongroom: {home} is no home of Strongroom: name one with --home", file=sys.stderr)
         return 2
+    if parsed.recovery_bundle and not parsed.deep:
+        print("strongroom: --recovery-bundle goes with --deep", file=sys.stderr)
+        return 2
     findings = [*_files(home), *_service(home), *_audit(home)]
+    if parsed.deep:
+        findings += [*check_domain(home, [Path(path) for path in parsed.recovery_bundle]), *check_store(home)]
     if parsed.json:
         print(json.dumps([{"verdict": verdict, "finding": text} for verdict, text in findings]))
     else:
