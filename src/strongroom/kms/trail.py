@@ -1,8 +1,8 @@
 """From a call to its audit records: what is said of a request, and what never is.
 
 The outcome of every authenticated call is in the file before its answer leaves; a mutation's intent before it happens.
-Parameters are logged by a table made from the API model: blobs, sensitive members and grant tokens are left out there,
-not by each operation's memory.
+Parameters are logged by a table made from the API model: blobs and sensitive members (grant tokens are among them) are
+left out there, not by each operation's memory.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from strongroom.kms.audit.events import (
     EVENT_TYPE,
     EVENT_VERSION,
     INTENT,
+    INTERNAL,
+    SERVICE_EVENT_TYPE,
     CallTemplate,
     Event,
     EventIds,
@@ -34,13 +36,12 @@ from strongroom.kms.audit.log import AuditLog
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
 from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
-from strongroom.kms.wire.model import Rule, Shape, structure_rule
+from strongroom.kms.wire.model import Member, Rule, Shape, structure_rule
 from strongroom.kms.wire.shapes import OPERATIONS
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_NOT_LOGGED: Final = {"GrantTokens", "Tags"}
 # CloudTrail shows the algorithm whether or not the caller named it (KMS developer guide, log entries of Encrypt, Decrypt
 # and ReEncrypt).
 _DEFAULTS: Final = dict.fromkeys(
@@ -55,7 +56,11 @@ _NOTHING: Final = encoded(None)
 
 
 def _is_loggable(rule: Rule) -> bool:
-    return rule.kind != "blob" and not rule.sensitive and all(_is_loggable(member.rule) for member in rule.members)
+    parts = (
+        *(member.rule for member in rule.members),
+        *(part for part in (rule.key, rule.element) if part is not None),
+    )
+    return rule.kind != "blob" and not rule.sensitive and all(map(_is_loggable, parts))
 
 
 # Per request type: (attribute, name in the record, what an absent one means), in the model's order.
@@ -63,19 +68,36 @@ _LOGGED: Final[dict[type[Shape], tuple[tuple[str, str, str | None], ...]]] = {
     operation.request: tuple(
         (member.name, member.label, _DEFAULTS.get(member.name))
         for member in structure_rule(operation.request).members
-        if member.name not in _NOT_LOGGED and _is_loggable(member.rule)
+        if _is_loggable(member.rule)
     )
     for operation in OPERATIONS.values()
+}
+# Of lists of structures (tags), which the record shows under its own names: (name in the record, the structure's members).
+_LOGGED_LISTS: Final[dict[type[Shape], tuple[tuple[str, tuple[Member, ...]], ...]]] = {
+    operation.request: lists
+    for operation in OPERATIONS.values()
+    if (
+        lists := tuple(
+            (member.label, member.rule.element.members)
+            for member in structure_rule(operation.request).members
+            if member.rule.kind == "list" and member.rule.element is not None and member.rule.element.members
+        )
+    )
 }
 
 
 def logged_parameters(request: Shape) -> dict[str, Any]:
     """What of a request stands in its audit record."""
-    parameters = {}
+    parameters: dict[str, Any] = {}
     for name, label, default in _LOGGED[type(request)]:
         value = getattr(request, name)
         if value is not None or default is not None:
             parameters[label] = default if value is None else value
+    for label, members in _LOGGED_LISTS.get(type(request), ()):
+        if label in parameters:
+            parameters[label] = [
+                {part.label: getattr(item, part.name) for part in members} for item in parameters[label]
+            ]
     return parameters
 
 
@@ -115,6 +137,44 @@ class Trail:
             await asyncio.wrap_future(self.log.append_durable(events))
         else:
             self.log.append(events)
+
+    async def service_event(
+        self,
+        name: str,
+        entry: KeyEntry,
+        details: dict[str, str],
+        *,
+        phase: str | None = None,
+        response: dict[str, str] | None = None,
+    ) -> None:
+        """Record what the service does with a key by itself; `details` are CloudTrail's `serviceEventDetails`.
+
+        Raises:
+            AuditUnavailableError: what is not recorded must not happen.
+        """
+        event = Event(
+            eventVersion=EVENT_VERSION,
+            userIdentity={"accountId": self._account, "invokedBy": INTERNAL},
+            eventTime=self._times.format(self._clock()),
+            eventSource=EVENT_SOURCE,
+            eventName=name,
+            awsRegion=self._region,
+            sourceIPAddress=INTERNAL,
+            userAgent=INTERNAL,
+            requestParameters=None,
+            responseElements=response,
+            requestID="",
+            eventID=self._ids(),
+            readOnly=False,
+            resources=self._resources([entry]),
+            eventType=SERVICE_EVENT_TYPE,
+            managementEvent=True,
+            eventCategory=EVENT_CATEGORY,
+            recipientAccountId=self._account,
+            phase=phase,
+            serviceEventDetails={**details, "keyId": entry.record.key_id},
+        )
+        await self.record([encode_event(event)])
 
     def outcome(self, call: Call, fault: Fault | None, *, read_only: bool) -> bytes:
         """The encoded record of a call that is about to be answered."""
