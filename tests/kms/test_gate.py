@@ -25,9 +25,9 @@ from strongroom.kms.driver import run
 from strongroom.kms.faults import DryRunOperationException, Fault
 from strongroom.kms.gate import Demand, Gate
 from strongroom.kms.hsm_link.link import HsmLink, KeyHandle
-from strongroom.kms.iam.principals import root_principal
+from strongroom.kms.iam.principals import root_arn, root_principal
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
-from strongroom.kms.operations import create_key
+from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.permits import KEYLESS, Permit, PermitError
 from strongroom.kms.repositories import AliasRecord, KeyRecord, KeyState, MaterialRecord, MaterialState, Put
@@ -37,14 +37,16 @@ from strongroom.kms.wire.validation import decode_request
 from testkit.installation import ACCOUNT, REGION, Installation
 from testkit.raw import RawKms, allow, ask_admin, assert_allowed, assert_refused, b64, make_user, policy
 
-KEY, OTHER_KEY = (str(uuid.UUID(int=number)) for number in (0xABCDEF, 2))
-HBKID, OTHER_HBKID = bytes([1]) * 32, bytes([2]) * 32
+KEY, OTHER_KEY, PENDING_KEY = (str(uuid.UUID(int=number)) for number in (0xABCDEF, 2, 3))
+HBKID, OTHER_HBKID, PENDING_HBKID = (bytes([number]) * 32 for number in (1, 2, 3))
 ALIAS = "alias/one"
+ROOT = root_arn(ACCOUNT)
 BLOB = b64(b"SRCB\x01" + HBKID + bytes(100))
 NOW_S = 1_700_000_000.0
 
 # For every operation requests that would succeed; those with tags or a dry run take ways of their own.
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("CancelKeyDeletion", {"KeyId": PENDING_KEY}),
     ("CreateAlias", {"AliasName": "alias/two", "TargetKeyId": KEY}),
     ("CreateKey", {}),
     ("CreateKey", {"Tags": [{"TagKey": "a", "TagValue": "b"}]}),
@@ -54,7 +56,9 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("DeleteAlias", {"AliasName": ALIAS}),
     ("DescribeKey", {"KeyId": ALIAS}),
     ("DisableKey", {"KeyId": KEY}),
+    ("DisableKeyRotation", {"KeyId": KEY}),
     ("EnableKey", {"KeyId": KEY}),
+    ("EnableKeyRotation", {"KeyId": KEY}),
     ("Encrypt", {"KeyId": KEY, "Plaintext": "eA=="}),
     ("Encrypt", {"KeyId": KEY, "Plaintext": "eA==", "DryRun": True}),
     ("GenerateDataKey", {"KeyId": KEY, "KeySpec": "AES_256"}),
@@ -62,14 +66,28 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("GenerateDataKeyWithoutPlaintext", {"KeyId": KEY, "KeySpec": "AES_256"}),
     ("GenerateDataKeyWithoutPlaintext", {"KeyId": KEY, "KeySpec": "AES_256", "DryRun": True}),
     ("GenerateRandom", {"NumberOfBytes": 8}),
+    ("GetKeyPolicy", {"KeyId": KEY}),
+    ("GetKeyRotationStatus", {"KeyId": KEY}),
     ("ListAliases", {}),
     ("ListAliases", {"KeyId": KEY}),
+    ("ListGrants", {"KeyId": KEY}),
+    ("ListKeyPolicies", {"KeyId": KEY}),
+    ("ListKeyRotations", {"KeyId": KEY}),
     ("ListKeys", {}),
+    ("ListResourceTags", {"KeyId": KEY}),
+    ("ListRetirableGrants", {"RetiringPrincipal": ROOT}),
+    ("PutKeyPolicy", {"KeyId": KEY, "Policy": default_policy(ACCOUNT)}),
+    ("PutKeyPolicy", {"KeyId": KEY, "Policy": default_policy(ACCOUNT) + " "}),
     ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": OTHER_KEY}),
     ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": KEY}),
     ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": OTHER_KEY, "DryRun": True}),
+    ("RotateKeyOnDemand", {"KeyId": KEY}),
+    ("ScheduleKeyDeletion", {"KeyId": KEY}),
+    ("TagResource", {"KeyId": KEY, "Tags": [{"TagKey": "a", "TagValue": "b"}]}),
+    ("UntagResource", {"KeyId": KEY, "TagKeys": ["a"]}),
     ("UpdateAlias", {"AliasName": ALIAS, "TargetKeyId": OTHER_KEY}),
     ("UpdateAlias", {"AliasName": ALIAS, "TargetKeyId": KEY}),
+    ("UpdateKeyDescription", {"KeyId": KEY, "Description": "other words"}),
 ]
 IDS = [f"{name}-{number}" for number, (name, _) in enumerate(REQUESTS)]
 
@@ -109,26 +127,30 @@ class Room:
 
         self.gate = gate(self.directory, record)
         self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda work: work())
-        self.service = Service(ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S)
+        # Nothing here comes as far as the trail.
+        trail = cast("Any", None)
+        self.service = Service(ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S, trail)
         self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
 
     async def fill(self) -> None:
         changes = []
-        for key_id, hbkid in ((KEY, HBKID), (OTHER_KEY, OTHER_HBKID)):
+        for key_id, hbkid in ((KEY, HBKID), (OTHER_KEY, OTHER_HBKID), (PENDING_KEY, PENDING_HBKID)):
+            pending = key_id == PENDING_KEY
             record = KeyRecord(
                 key_id=key_id,
                 version=1,
                 account=ACCOUNT,
                 region=REGION,
-                state=KeyState.ENABLED,
+                state=KeyState.PENDING_DELETION if pending else KeyState.ENABLED,
                 spec="SYMMETRIC_DEFAULT",
                 usage="ENCRYPT_DECRYPT",
                 origin="AWS_KMS",
                 multi_region=False,
                 description="",
-                key_policy=create_key._default_policy(ACCOUNT),
+                key_policy=default_policy(ACCOUNT),
                 tags={},
                 created_at_s=NOW_S,
+                deletion_at_s=NOW_S if pending else None,
             )
             material = MaterialRecord(
                 hbkid=hbkid, version=1, key_id=key_id, state=MaterialState.CURRENT, ekt=b"ekt", created_at_s=NOW_S

@@ -77,7 +77,14 @@ class App:
         self._link = HsmLink(config.hsm_socket, _load_identity(config), self._domain, self._batch)
         self._credentials = Credentials(self._directory, self._link, self._gate)
         service = Service(
-            config.account, config.region, self._directory, self._link, self._gate, self._clock, config.limits
+            config.account,
+            config.region,
+            self._directory,
+            self._link,
+            self._gate,
+            self._clock,
+            self._trail,
+            config.limits,
         )
         self._dispatcher = Dispatcher(
             service,

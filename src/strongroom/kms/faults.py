@@ -101,10 +101,6 @@ class ValidationException(Fault): ...
 class UnknownOperationException(Fault): ...
 
 
-CIPHERTEXT_OF_NO_KEY: Final = (
-    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, "
-    "or you are not allowed to access."
-)
 DRY_RUN_WOULD_SUCCEED: Final = "The request would have succeeded, but the DryRun option is set."
 
 # Every status but success. Tokens that do not fit their records are the store's damage, never the caller's fault.

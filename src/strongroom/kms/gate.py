@@ -17,9 +17,9 @@ import msgspec
 from strongroom.boundary.blob import BlobError, parse_hbkid
 from strongroom.kms.calls import Admission, Call
 from strongroom.kms.faults import (
-    CIPHERTEXT_OF_NO_KEY,
     AccessDeniedException,
     IncorrectKeyException,
+    InvalidArnException,
     InvalidCiphertextException,
     NotFoundException,
 )
@@ -68,6 +68,7 @@ class OnAccount(msgspec.Struct, frozen=True):
     """An action that concerns no key: identity policies alone decide."""
 
     action: str
+    resource_arn: str = "*"
 
 
 Demand = OnKey | OnCiphertext | OnAlias | OnAccount
@@ -101,20 +102,21 @@ class Gate:
         """Fill `call.admissions`, one per demand in their order (two for an alias with its target).
 
         Raises:
-            NotFoundException, AccessDeniedException, InvalidCiphertextException, IncorrectKeyException: AWS's own.
+            NotFoundException, InvalidArnException, AccessDeniedException, InvalidCiphertextException,
+            IncorrectKeyException: AWS's own.
         """
         for demand in demands:
             match demand:
                 case OnKey():
                     known = self._directory.known_reference(demand.key_ref) if demand.aliases else None
-                    entry = known or await self.find(demand.key_ref, aliases=demand.aliases)
+                    entry = known or await self.find(call, demand.action, demand.key_ref, aliases=demand.aliases)
                     self._admit_key(call, demand.action, entry)
                 case OnCiphertext():
                     await self._admit_ciphertext(call, demand)
                 case OnAlias():
                     await self._admit_alias(call, demand)
                 case OnAccount():
-                    self._admit_keyless(call, demand.action, KEYLESS, "*")
+                    self._admit_keyless(call, demand.action, KEYLESS, demand.resource_arn)
         if mutates:
             await self._record_intent(call)
 
@@ -140,7 +142,9 @@ class Gate:
     # ── one demand ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _admit_ciphertext(self, call: Call, demand: OnCiphertext) -> None:
-        named = None if demand.key_ref is None else await self.find(demand.key_ref, aliases=True)
+        named = None
+        if demand.key_ref is not None:
+            named = await self.find(call, demand.action, demand.key_ref, aliases=True)
         try:
             hbkid = parse_hbkid(demand.blob)
         except BlobError:
@@ -148,7 +152,7 @@ class Gate:
         key_id = await self._directory.key_id_of_material(hbkid)
         entry = None if key_id is None else await self._directory.key(key_id)
         if entry is None:
-            raise AccessDeniedException(CIPHERTEXT_OF_NO_KEY)
+            raise _denied_unseen(call, demand.action, "the resource associated with this ciphertext")
         if named is not None and named.record.key_id != entry.record.key_id:
             self._admit_key(call, demand.action, named)
             raise IncorrectKeyException(
@@ -191,36 +195,48 @@ class Gate:
 
     # ── references ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def find(self, key_ref: str, *, aliases: bool) -> KeyEntry:
+    async def find(self, call: Call, action: str, key_ref: str, *, aliases: bool) -> KeyEntry:
         """The key of this account and region that a reference names; finding is no leave to use.
 
+        1. what is no reference, 2. an alias where only keys are taken, 3. another region, 4. another account, about which
+        nobody is told what exists, 5. nothing of this name.
+
         Raises:
-            NotFoundException: AWS's wording for each kind of reference.
+            NotFoundException, InvalidArnException, AccessDeniedException: AWS's wording for each kind of reference.
         """
         try:
             parsed = parse_key_ref(key_ref)
-        except MalformedArn as malformed:
+        except MalformedArn as malformed:  # 1
             raise NotFoundException(malformed.message) from None
         directory = self._directory
         generation = directory.generation
-        if isinstance(parsed, KeyArn | AliasArn) and parsed.region != directory.region:
-            raise NotFoundException(format_wrong_region(parsed.region))
+        if not aliases and isinstance(parsed, AliasName | AliasArn):  # 2
+            raise InvalidArnException("Key Aliases are not supported for this operation.")
+        foreign_partition = False
+        if isinstance(parsed, KeyArn | AliasArn):
+            if parsed.region != directory.region:  # 3
+                raise NotFoundException(format_wrong_region(parsed.region))
+            if parsed.account != directory.account:  # 4
+                raise _denied_unseen(call, action, "this resource")
+            foreign_partition = parsed.partition != PARTITION
+        key_id: str | None
         if isinstance(parsed, AliasName | AliasArn):
-            if not aliases:
-                raise NotFoundException(f"Invalid keyId '{key_ref}'")
-            account = parsed.account if isinstance(parsed, AliasArn) else directory.account
-            arn = format_alias_arn(PARTITION, directory.region, account, parsed.alias_name)
-            key_id = await directory.key_id_of_alias(parsed.alias_name) if account == directory.account else None
-            if key_id is None or (isinstance(parsed, AliasArn) and parsed.partition != PARTITION):
-                raise NotFoundException(format_alias_missing(arn))
-            entry = await directory.key(key_id)
+            arn = format_alias_arn(PARTITION, directory.region, directory.account, parsed.alias_name)
             missing = format_alias_missing(arn)
+            key_id = await directory.key_id_of_alias(parsed.alias_name)
         else:
-            account = parsed.account if isinstance(parsed, KeyArn) else directory.account
-            foreign = account != directory.account or (isinstance(parsed, KeyArn) and parsed.partition != PARTITION)
-            entry = None if foreign else await directory.key(parsed.key_id)
-            missing = format_key_missing(format_key_arn(PARTITION, directory.region, account, parsed.key_id))
-        if entry is None:
+            missing = format_key_missing(format_key_arn(PARTITION, directory.region, directory.account, parsed.key_id))
+            key_id = parsed.key_id
+        entry = None if key_id is None or foreign_partition else await directory.key(key_id)
+        if entry is None:  # 5
             raise NotFoundException(missing)
         directory.keep_reference(key_ref, entry, generation)
         return entry
+
+
+def _denied_unseen(call: Call, action: str, what: str) -> AccessDeniedException:
+    """AWS's refusal that does not say whether there is such a thing: of another account's keys, and of ciphertexts."""
+    return AccessDeniedException(
+        f"User: {call.principal.arn} is not authorized to perform: {action} on {what} because the resource does not exist "
+        "in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+    )

@@ -289,6 +289,9 @@ class Store(Protocol):
     ) -> list[AliasRecord]:
         """Aliases ordered by name, of one key or of all, strictly after `after`."""
 
+    async def count_aliases(self, account: str, region: str, key_id: str) -> int:
+        """How many aliases a key has."""
+
     async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
         """Users ordered by name."""
 

@@ -10,6 +10,7 @@ from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.keys.directory import Directory
 from strongroom.kms.limits import Limits
+from strongroom.kms.trail import Trail
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -21,4 +22,5 @@ class Service(msgspec.Struct, frozen=True):
     link: HsmLink
     gate: Gate
     clock: Callable[[], float]
+    trail: Trail
     limits: Limits = Limits()

@@ -1,8 +1,8 @@
 """From a call to its audit records: what is said of a request, and what never is.
 
 The outcome of every authenticated call is in the file before its answer leaves; a mutation's intent before it happens.
-Parameters are logged by a table made from the API model: blobs, sensitive members and grant tokens are left out there,
-not by each operation's memory.
+Parameters are logged by a table made from the API model: blobs and sensitive members (grant tokens are among them) are
+left out there, not by each operation's memory.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from strongroom.kms.audit.events import (
     EVENT_TYPE,
     EVENT_VERSION,
     INTENT,
+    INTERNAL,
+    SERVICE_EVENT_TYPE,
     TEXT_CHARS_MAX,
     CallTemplate,
     Event,
@@ -35,13 +37,13 @@ from strongroom.kms.audit.log import AuditLog
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
 from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
+from strongroom.kms.keys.last_usage import TRACKED_OPERATIONS, LastUsage
 from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.shapes import OPERATIONS
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_NOT_LOGGED: Final = {"GrantTokens", "Tags"}
 # CloudTrail shows the algorithm whether or not the caller named it (KMS developer guide, log entries of Encrypt, Decrypt
 # and ReEncrypt).
 _DEFAULTS: Final = dict.fromkeys(
@@ -54,22 +56,30 @@ _NOTHING: Final = encode(None)
 
 
 def _is_loggable(rule: Rule) -> bool:
-    return rule.kind != "blob" and not rule.sensitive and all(_is_loggable(member.rule) for member in rule.members)
+    parts = (
+        *(member.rule for member in rule.members),
+        *(part for part in (rule.key, rule.element) if part is not None),
+    )
+    return rule.kind != "blob" and not rule.sensitive and all(map(_is_loggable, parts))
 
 
 class _Logged:
-    """What of one request type is logged: which members, under which names, and what an absent one means."""
+    """What of one request type is logged: which members, under which names, and what an absent one means.
 
-    __slots__ = ("defaults", "labels", "values_of")
+    `lists` are those of structures (tags), whose members the record shows under its own names too.
+    """
+
+    __slots__ = ("defaults", "labels", "lists", "values_of")
 
     def __init__(self, request: type[Shape]) -> None:
-        members = [
-            member
-            for member in structure_rule(request).members
-            if member.name not in _NOT_LOGGED and _is_loggable(member.rule)
-        ]
+        members = [member for member in structure_rule(request).members if _is_loggable(member.rule)]
         self.labels: Final = tuple(member.label for member in members)
         self.defaults: Final = {member.label: _DEFAULTS[member.name] for member in members if member.name in _DEFAULTS}
+        self.lists: Final = tuple(
+            (member.label, member.rule.element.members)
+            for member in members
+            if member.rule.element is not None and member.rule.element.members
+        )
         # All at once; a single name would give no tuple.
         names = [member.name for member in members]
         self.values_of: Final[Callable[[Shape], tuple[Any, ...]]] = (
@@ -88,6 +98,11 @@ def logged_parameters(request: Shape) -> dict[str, Any]:
     }
     for label, default in logged.defaults.items():
         parameters.setdefault(label, default)
+    for label, members in logged.lists:
+        if label in parameters:
+            parameters[label] = [
+                {part.label: getattr(item, part.name) for part in members} for item in parameters[label]
+            ]
     return parameters
 
 
@@ -99,6 +114,7 @@ class Trail:
     ) -> None:
         self.log: Final = log
         self.is_strict: Final = is_strict
+        self.usage: Final = LastUsage()
         self._region = region
         self._account = account
         self._clock = clock
@@ -127,26 +143,77 @@ class Trail:
         else:
             self.log.append(events)
 
+    async def service_event(
+        self,
+        name: str,
+        entry: KeyEntry,
+        details: dict[str, str],
+        *,
+        phase: str | None = None,
+        response: dict[str, str] | None = None,
+    ) -> None:
+        """Record what the service does with a key by itself; `details` are CloudTrail's `serviceEventDetails`.
+
+        Raises:
+            AuditUnavailableError: what is not recorded must not happen.
+        """
+        event = Event(
+            eventVersion=EVENT_VERSION,
+            userIdentity={"accountId": self._account, "invokedBy": INTERNAL},
+            eventTime=self._times.format(self._clock()),
+            eventSource=EVENT_SOURCE,
+            eventName=name,
+            awsRegion=self._region,
+            sourceIPAddress=INTERNAL,
+            userAgent=INTERNAL,
+            requestParameters=None,
+            responseElements=response,
+            requestID="",
+            eventID=self._ids(),
+            readOnly=False,
+            resources=self._resources([entry]),
+            eventType=SERVICE_EVENT_TYPE,
+            managementEvent=True,
+            eventCategory=EVENT_CATEGORY,
+            recipientAccountId=self._account,
+            phase=phase,
+            serviceEventDetails={**details, "keyId": entry.record.key_id},
+        )
+        await self.record([encode_event(event)])
+
     def outcome(self, call: Call, fault: Fault | None, *, read_only: bool) -> bytes:
         """The encoded record of a call that is about to be answered."""
         if fault is None and call.response_elements is None and call.additional is None:
             return self._success(call, read_only=read_only)
         code = None if fault is None else fault.code
         message = None if fault is None else fault.message or None
-        return encode_event(self._event(call, read_only=read_only, error_code=code, error_message=message))
+        event = self._event(call, read_only=read_only, error_code=code, error_message=message)
+        if fault is None and call.operation in TRACKED_OPERATIONS:
+            self._note_use(call, self._clock(), event.eventID)
+        return encode_event(event)
+
+    def _note_use(self, call: Call, now_s: float, event_id: str) -> None:
+        """Both keys of ReEncrypt are used by it."""
+        use = (call.operation, now_s, event_id, call.request_id)
+        notes = self.usage.notes
+        for entry in call.touched:
+            notes[entry.record.key_id] = use
 
     def _success(self, call: Call, *, read_only: bool) -> bytes:
         template = self._templates.get((call.operation, read_only))
         if template is None:
             template = CallTemplate(call.operation, self._region, self._account, read_only=read_only)
             self._templates[call.operation, read_only] = template
+        now_s, event_id = self._clock(), self._ids()
+        if call.operation in TRACKED_OPERATIONS:
+            self._note_use(call, now_s, event_id)
         return template.format(
             self._identity(call.principal_entry),
-            self._times.encode(self._clock()),
+            self._times.encode(now_s),
             call.origin,
             _bounded(call.parameters),
             call.request_id,
-            self._ids(),
+            event_id,
             self._touched_part(call),
         )
 

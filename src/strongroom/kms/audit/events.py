@@ -23,6 +23,8 @@ OWN_EVENT_SOURCE: Final = "audit.strongroom"
 EVENT_TYPE: Final = "AwsApiCall"
 SERVICE_EVENT_TYPE: Final = "AwsServiceEvent"
 EVENT_CATEGORY: Final = "Management"
+# Who acts when the service acts by itself, in the words of CloudTrail.
+INTERNAL: Final = "AWS Internal"
 # The `phase` of a mutation's record that is written before the act.
 INTENT: Final = "intent"
 RANDOM_BYTES: Final = 9

@@ -4,7 +4,7 @@ Policies are never decoration: an element, a value or a variable that `evaluate`
 with its place. Understood now: Version, Id, Statement; Sid, Effect, Principal (`*`, account ids, root and user ARNs),
 Action, Resource, with `*` and `?`. Element names are case-sensitive, as AWS's are; actions are not.
 
-Sources: IAM user guide, "Grammar of the IAM JSON policy language"; KMS developer guide, "Key policies" (32 KiB).
+Sources: IAM user guide, "Grammar of the IAM JSON policy language"; KMS developer guide, "Key policies".
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 
 from strongroom.protocol.strict_json import StrictJsonError, parse_strictly
 
+# For identity policies; a key policy's limit is configured, and held by whoever takes the policy.
 POLICY_BYTES_MAX: Final = 32 * 1024
 _VERSIONS: Final = ("2012-10-17", "2008-10-17")
 _DOCUMENT_ELEMENTS: Final = {"Version", "Id", "Statement"}
@@ -83,7 +84,7 @@ def parse_policy(text: str, kind: PolicyKind) -> PolicyDocument:
         PolicyError: it is too long, no JSON, or holds something that would not be evaluated.
     """
     encoded = text.encode("utf-8", "surrogatepass")
-    if len(encoded) > POLICY_BYTES_MAX:
+    if kind is PolicyKind.IDENTITY and len(encoded) > POLICY_BYTES_MAX:
         raise PolicyError("The policy is longer than 32 KiB")
     try:
         document = parse_strictly(encoded)

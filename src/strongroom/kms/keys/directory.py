@@ -16,6 +16,7 @@ from strongroom.kms.hsm_link.link import KeyHandle
 from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision
 from strongroom.kms.iam.principals import Principal
+from strongroom.kms.keys.key_count import KeyCount
 from strongroom.kms.permits import Permit
 from strongroom.kms.repositories import (
     AccessKeyRecord,
@@ -125,6 +126,7 @@ class Directory:
         self.store: Final = store
         self.account: Final = account
         self.region: Final = region
+        self.key_count: Final = KeyCount(store, account, region)
         self._keys: _Cache[str, KeyEntry] = _Cache()
         self._owners: _Cache[bytes, str] = _Cache()
         self._aliases: _Cache[str, str] = _Cache()
@@ -153,6 +155,7 @@ class Directory:
 
     def _forget_all(self) -> None:
         self._generation += 1
+        self.key_count.forget()
         for cache in (self._keys, self._owners, self._aliases, self._references, self._principals):
             cache.clear()
 
@@ -160,6 +163,7 @@ class Directory:
         identity = change.identity
         if change.kind is KeyRecord:
             self._keys.forget(str(identity[0]))
+            self.key_count.note_change()
         elif change.kind is MaterialRecord:
             hbkid = identity[0]
             assert isinstance(hbkid, bytes)

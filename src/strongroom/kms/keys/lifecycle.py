@@ -22,13 +22,17 @@ from strongroom.kms.repositories import KeyState
 
 
 class Outcome(Enum):
-    """What comes of an operation in a state: it goes on, or this fault with these words (None: the state's own)."""
+    """What comes of an operation in a state: it goes on, or this fault with these words (None: the state's own).
+
+    Where the material's origin is what excludes an operation (only imported keys wait for an import, only those of custom
+    key stores are unavailable), the origin is named.
+    """
 
     OK = (Fault, None)
     DISABLED = (DisabledException, None)
     INVALID_STATE = (KMSInvalidStateException, None)
     NOT_PENDING = (KMSInvalidStateException, "{arn} is not pending deletion.")
-    UNSUPPORTED = (UnsupportedOperationException, None)
+    UNSUPPORTED = (UnsupportedOperationException, "{arn} origin is {origin} which is not valid for this operation.")
 
 
 Row = Mapping[KeyState, Outcome]
@@ -60,7 +64,10 @@ _ALWAYS: Final = _row()
 _CRYPTOGRAPHY: Final = _row(disabled=_D, pending=_I, pending_import=_I, unavailable=_I, creating=_I)
 _SWITCH: Final = _row(pending=_I, pending_import=_I, creating=_I, updating=_I)
 _ROTATE: Final = _row(disabled=_D, pending=_I, pending_import=_U, unavailable=_U, creating=_I)
-_ROTATIONS: Final = _row(pending_import=_U, unavailable=_U, creating=_I)
+# Imported material can be rotated on demand (API reference, RotateKeyOnDemand), and its rotations be listed meanwhile.
+_ROTATE_ON_DEMAND: Final = _row(disabled=_D, pending=_I, pending_import=_I, unavailable=_U, creating=_I)
+_ROTATION_STATUS: Final = _row(pending_import=_U, unavailable=_U, creating=_I)
+_ROTATIONS: Final = _row(unavailable=_U, creating=_I)
 _ANNOTATE: Final = _row(pending=_I)
 _SCHEDULE: Final = _row(pending=_I, updating=_I)
 _CANCEL: Final = _row(
@@ -83,14 +90,14 @@ STATE_TABLE: Final[Mapping[str, Row]] = {
     "GenerateDataKeyWithoutPlaintext": _CRYPTOGRAPHY,
     "GetKeyLastUsage": _ALWAYS,
     "GetKeyPolicy": _ALWAYS,
-    "GetKeyRotationStatus": _ROTATIONS,
+    "GetKeyRotationStatus": _ROTATION_STATUS,
     "ListGrants": _ALWAYS,
     "ListKeyPolicies": _ALWAYS,
     "ListKeyRotations": _ROTATIONS,
     "ListResourceTags": _ALWAYS,
     "PutKeyPolicy": _ALWAYS,
     "ReEncrypt": _CRYPTOGRAPHY,
-    "RotateKeyOnDemand": _ROTATE,
+    "RotateKeyOnDemand": _ROTATE_ON_DEMAND,
     "ScheduleKeyDeletion": _SCHEDULE,
     "TagResource": _ANNOTATE,
     "UntagResource": _ANNOTATE,
@@ -101,17 +108,16 @@ STATE_TABLE: Final[Mapping[str, Row]] = {
 
 def require_state(entry: KeyEntry, operation: str) -> None:
     """Raise the fault that AWS answers where this key's state does not allow the operation."""
-    state = entry.record.state
-    outcome = STATE_TABLE[operation][state]
+    outcome = STATE_TABLE[operation][entry.record.state]
     if outcome is not Outcome.OK:
-        raise refusal(outcome, state, entry.arn)
+        raise refusal(outcome, entry)
 
 
-def refusal(outcome: Outcome, state: KeyState, arn: str) -> Fault:
-    """The fault of an outcome that is not OK, with AWS's words for the state."""
+def refusal(outcome: Outcome, entry: KeyEntry) -> Fault:
+    """The fault of an outcome that is not OK, with AWS's words for the key's state."""
     fault: type[Fault] = outcome.value[0]
     message: str | None = outcome.value[1]
-    return fault((message or _MESSAGES[state]).format(arn=arn))
+    return fault((message or _MESSAGES[entry.record.state]).format(arn=entry.arn, origin=entry.record.origin))
 
 
 def format_state_table(operations: Iterable[str] = STATE_TABLE) -> str:

@@ -1,8 +1,9 @@
-"""The rules of alias names that CreateAlias, UpdateAlias and DeleteAlias share."""
+"""The rules of aliases that CreateAlias, UpdateAlias and DeleteAlias share."""
 
 from __future__ import annotations
 
-from strongroom.kms.faults import NotAuthorizedException, ValidationException
+from strongroom.kms.faults import LimitExceededException, NotAuthorizedException, ValidationException
+from strongroom.kms.service import Service
 
 _NO_PREFIX = (
     'Alias must start with the prefix "alias/". Please see '
@@ -24,3 +25,13 @@ def require_key_target(key_ref: str) -> None:
     """Raise AWS's refusal of an alias that would point at an alias."""
     if key_ref.startswith("alias/") or (key_ref.startswith("arn:") and ":alias/" in key_ref):
         raise ValidationException("Aliases must refer to keys. Not aliases")
+
+
+async def require_room(service: Service, key_id: str) -> None:
+    """Raise AWS's refusal of more aliases for a key than its quota; requests under way at once can exceed it, as in AWS."""
+    most = service.limits.aliases_per_key_max
+    usage = await service.directory.store.count_aliases(service.account, service.region, key_id)
+    if usage >= most:
+        raise LimitExceededException(
+            f"Aliases per key quota for this account in this region is {most}, current usage is {usage}."
+        )

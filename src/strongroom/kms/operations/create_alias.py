@@ -9,7 +9,8 @@ from strongroom.kms.faults import AlreadyExistsException, InvalidAliasNameExcept
 from strongroom.kms.gate import Demand, OnAlias, OnKey
 from strongroom.kms.keys.directory import PARTITION
 from strongroom.kms.keys.lifecycle import require_state
-from strongroom.kms.operations.aliases import require_alias_name, require_key_target
+from strongroom.kms.operations.aliases import require_alias_name, require_key_target, require_room
+from strongroom.kms.operations.key_changes import name_key_in_record
 from strongroom.kms.repositories import AliasRecord, Put
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import CreateAliasRequest
@@ -35,6 +36,7 @@ async def run(service: Service, call: Call, request: CreateAliasRequest) -> None
     if await service.directory.key_id_of_alias(request.AliasName) is not None:
         arn = format_alias_arn(PARTITION, service.region, service.account, request.AliasName)
         raise AlreadyExistsException(f"An alias with the name {arn} already exists")
+    await require_room(service, entry.record.key_id)
     now_s = service.clock()
     record = AliasRecord(
         account=service.account,
@@ -47,3 +49,4 @@ async def run(service: Service, call: Call, request: CreateAliasRequest) -> None
     )
     permits = ((on_alias.permit, request.AliasName), (on_key.permit, entry.record.key_id))
     await service.directory.commit(permits, [Put(record, replaces=None)])
+    name_key_in_record(call)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from strongroom.kms.calls import Call
 from strongroom.kms.gate import Demand, OnAlias
 from strongroom.kms.operations.aliases import require_alias_name
+from strongroom.kms.operations.key_changes import name_key_in_record
 from strongroom.kms.repositories import AliasRecord, ConflictError, Remove
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import DeleteAliasRequest
@@ -24,3 +25,4 @@ async def run(service: Service, call: Call, request: DeleteAliasRequest) -> None
         raise ConflictError
     permits = ((on_alias.permit, request.AliasName), (on_key.permit, record.key_id))
     await service.directory.commit(permits, [Remove(record)])
+    name_key_in_record(call)

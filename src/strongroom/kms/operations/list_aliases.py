@@ -28,7 +28,8 @@ async def run(service: Service, call: Call, request: ListAliasesRequest) -> List
     admission.permit.redeem(KEYLESS)
     key_id = None
     if request.KeyId is not None:
-        key_id = (await service.gate.find(request.KeyId, aliases=False)).record.key_id
+        entry = await service.gate.find(call, "kms:ListAliases", request.KeyId, aliases=False)
+        key_id = entry.record.key_id
     limit = min(request.Limit or _LIMIT_DEFAULT, _LIMIT_MAX)
     after = parse_marker(request.Marker)
     records = await service.directory.store.list_aliases(service.account, service.region, key_id, after, limit + 1)

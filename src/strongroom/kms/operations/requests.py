@@ -40,6 +40,15 @@ def require_no_grant_tokens(tokens: Sequence[str] | None) -> None:
         raise InvalidGrantTokenException("The provided grant token is not valid.")
 
 
+def require_no_service_principal(request: Shape, member: str, service_member: str) -> None:
+    """AWS's services may name themselves as principals of grants; nobody here is one of them."""
+    if getattr(request, service_member) is None:
+        return
+    if getattr(request, member) is not None:
+        raise ValidationException(f"You can specify either {member} or {service_member}, but not both.")
+    raise ValidationException(f"{service_member} can only be used by callers in a service principal.")
+
+
 def require_no_recipient(recipient: Shape | None) -> None:
     if recipient is not None:
         raise UnsupportedOperationException("Recipient is not supported yet.")

@@ -9,7 +9,8 @@ import msgspec
 from strongroom.kms.calls import Call
 from strongroom.kms.gate import Demand, OnAlias, OnKey
 from strongroom.kms.keys.lifecycle import require_state
-from strongroom.kms.operations.aliases import require_alias_name, require_key_target
+from strongroom.kms.operations.aliases import require_alias_name, require_key_target, require_room
+from strongroom.kms.operations.key_changes import name_key_in_record
 from strongroom.kms.repositories import AliasRecord, ConflictError, Put
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import UpdateAliasRequest
@@ -30,6 +31,8 @@ async def run(service: Service, call: Call, request: UpdateAliasRequest) -> None
     record = await service.directory.store.get(AliasRecord, service.account, service.region, request.AliasName)
     if record is None or record.key_id != on_old.key.record.key_id:
         raise ConflictError
+    if record.key_id != on_new.key.record.key_id:
+        await require_room(service, on_new.key.record.key_id)
     changed = msgspec.structs.replace(
         record, version=record.version + 1, key_id=on_new.key.record.key_id, updated_at_s=service.clock()
     )
@@ -39,3 +42,4 @@ async def run(service: Service, call: Call, request: UpdateAliasRequest) -> None
         (on_new.permit, on_new.key.record.key_id),
     )
     await service.directory.commit(permits, [Put(changed, replaces=record.version)])
+    name_key_in_record(call)

@@ -128,6 +128,10 @@ class SqliteStore:
             return self._select(statements.ALIASES, (account, region, after, limit))
         return self._select(statements.ALIASES_OF_KEY, (account, region, key_id, after, limit))
 
+    async def count_aliases(self, account: str, region: str, key_id: str) -> int:
+        count: int = self._fetch(statements.COUNT_ALIASES_OF_KEY, (account, region, key_id))[0][0]
+        return count
+
     async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
         return self._select(statements.USERS, (account, after, limit))
 

@@ -59,6 +59,7 @@ KEYS_DUE_FOR_ROTATION: Final = _query(
 )
 ALIASES: Final = _query(AliasRecord, ("account", "region"), "name", after="name")
 ALIASES_OF_KEY: Final = _query(AliasRecord, ("account", "region", "key_id"), "name", after="name")
+COUNT_ALIASES_OF_KEY: Final = "SELECT count(*) FROM aliases WHERE account = ? AND region = ? AND key_id = ?"
 USERS: Final = _query(UserRecord, ("account",), "name", after="name")
 ACCESS_KEYS_OF_USER: Final = _query(AccessKeyRecord, ("account", "user_name"), "access_key_id")
 

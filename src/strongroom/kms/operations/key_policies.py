@@ -1,0 +1,58 @@
+"""Key policies as CreateKey and PutKeyPolicy take them: understood in full, naming who exists, locking nobody out.
+
+A key has one policy, called `default` (the other name of AWS's, AWS_RAM, belongs to a service that is not here).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from strongroom.kms.faults import LimitExceededException, MalformedPolicyDocumentException
+from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import Question, evaluate
+from strongroom.kms.iam.principals import root_arn, user_arn
+from strongroom.kms.keys.directory import PrincipalEntry
+from strongroom.kms.repositories import UserRecord
+from strongroom.kms.service import Service
+
+DEFAULT_NAME: Final = "default"
+
+
+def default_policy(account: str) -> str:
+    """KMS developer guide, "Default key policy", for a key made through the API."""
+    statement = {
+        "Sid": "Enable IAM User Permissions",
+        "Effect": "Allow",
+        "Principal": {"AWS": root_arn(account)},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    return json.dumps({"Version": "2012-10-17", "Id": "key-default-1", "Statement": [statement]}, indent=2)
+
+
+async def require_policy(service: Service, text: str) -> PolicyDocument:
+    """The parsed policy; every user that it names exists, as AWS demands of principals."""
+    size_max = service.limits.key_policy_bytes_max
+    if len(text.encode()) > size_max:
+        raise LimitExceededException(f"The key policy exceeds the length limit of {size_max} bytes.")
+    try:
+        document = parse_policy(text, PolicyKind.KEY)
+    except PolicyError as error:
+        raise MalformedPolicyDocumentException(str(error)) from None
+    for principal in document.principals():
+        if principal in {"*", service.account, root_arn(service.account)}:
+            continue
+        name = principal.removeprefix(user_arn(service.account, ""))
+        if name == principal or await service.directory.store.get(UserRecord, service.account, name) is None:
+            raise MalformedPolicyDocumentException("Policy contains a statement with one or more invalid principals.")
+    return document
+
+
+def require_no_lockout(caller: PrincipalEntry, document: PolicyDocument, key_arn: str) -> None:
+    """The caller could put another policy when this one is in force: what `BypassPolicyLockoutSafetyCheck` bypasses."""
+    question = Question(caller.principal, "kms:PutKeyPolicy", key_arn, document, caller.identity_policies)
+    if not evaluate(question).allowed:
+        raise MalformedPolicyDocumentException(
+            "The new key policy will not allow you to update the key policy in the future."
+        )
