@@ -20,6 +20,7 @@ import pytest
 
 from strongroom.boundary.secret import AccessKeySecret, StoreKey
 from strongroom.kms.audit.events import Origin
+from strongroom.kms.audit.events import RANDOM_BYTES, EventIds
 from strongroom.kms.calls import Call
 from strongroom.kms.driver import run
 from strongroom.kms.faults import DryRunOperationException, Fault
@@ -33,6 +34,7 @@ from strongroom.kms.permits import KEYLESS, Permit, PermitError
 from strongroom.kms.repositories import AliasRecord, KeyRecord, KeyState, MaterialRecord, MaterialState, Put
 from strongroom.kms.service import Service
 from strongroom.kms.storage.sqlite import SqliteStore
+from strongroom.kms.trail import Trail
 from strongroom.kms.wire.validation import decode_request
 from testkit.installation import ACCOUNT, REGION, Installation
 from testkit.raw import RawKms, allow, ask_admin, assert_allowed, assert_refused, b64, make_user, policy
@@ -67,6 +69,7 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("GenerateDataKeyWithoutPlaintext", {"KeyId": KEY, "KeySpec": "AES_256", "DryRun": True}),
     ("GenerateRandom", {"NumberOfBytes": 8}),
     ("GetKeyPolicy", {"KeyId": KEY}),
+    ("GetKeyLastUsage", {"KeyId": KEY}),
     ("GetKeyRotationStatus", {"KeyId": KEY}),
     ("ListAliases", {}),
     ("ListAliases", {"KeyId": KEY}),
@@ -127,8 +130,9 @@ class Room:
 
         self.gate = gate(self.directory, record)
         self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda work: work())
-        # Nothing here comes as far as the trail.
-        trail = cast("Any", None)
+        # Nothing here comes as far as the log.
+        log = cast("Any", None)
+        trail = Trail(log, REGION, ACCOUNT, lambda: NOW_S, EventIds(bytes(RANDOM_BYTES)), is_strict=False)
         self.service = Service(ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S, trail)
         self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
 
