@@ -19,8 +19,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from strongroom.boundary.secret import AccessKeySecret, StoreKey
-from strongroom.kms.audit.events import Origin
-from strongroom.kms.audit.events import RANDOM_BYTES, EventIds
+from strongroom.kms.audit.events import RANDOM_BYTES, EventIds, Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.driver import run
 from strongroom.kms.faults import DryRunOperationException, Fault
