@@ -13,7 +13,7 @@ TEST_WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help up install test test-long campaign bench lint demo lock shapes clean
+.PHONY: help up install test test-long campaign bench lint demo lock shapes docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -59,6 +59,9 @@ demo: install  ## the story of an envelope in the terminal, with a real 50 MB fi
 shapes: $(VENV)/.installed-test  ## generate kms/wire/shapes.py from the installed botocore's model
 	@$(BIN)/python scripts/generate_shapes.py
 	@$(BIN)/ruff format --quiet src/strongroom/kms/wire/shapes.py
+
+docs: $(VENV)/.installed  ## generate docs/key-states.md from the table of operations and key states
+	@$(BIN)/python scripts/generate_key_states.py
 
 lock:  ## pin the newest stable dependencies (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q requirements.in -o requirements.lock

@@ -66,7 +66,10 @@ def main() -> None:
     arguments = parser.parse_args()
     harden(arguments.parent)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s %(levelname)s %(message)s")
-    config = load_config(arguments.config)
+    try:
+        config = load_config(arguments.config)
+    except ValueError as error:  # msgspec's and tomllib's refusals are such.
+        raise SystemExit(f"strongroom: the service cannot start: {arguments.config}: {error}") from None
     if config.confine_writing and not confine(config.confine_reading, config.confine_writing):
         logging.getLogger("strongroom.kms").warning("this kernel has no Landlock: the service can see the HSM's seal")
     try:

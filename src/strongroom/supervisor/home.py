@@ -1,6 +1,7 @@
 """The home directory: what lies where, who may read it, and how files that must survive a power cut are written.
 
     strongroom.toml        account, region, development or not: decided at the first start
+    limits.toml            an operator's, or not there: what an account may have (`kms/limits.py`); read at every start
     seal/local.secret      opens the sealed state; the HSM's user only; never in a backup
     hsm/hsm-1.state.{a,b}  sealed state, two copies
     hsm/hsm-1.toml         the HSM's configuration
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +52,7 @@ class Home:
     def __init__(self, root: Path) -> None:
         self.root: Final = root.expanduser().absolute()
         self.settings_file: Final = self.root / "strongroom.toml"
+        self.limits_file: Final = self.root / "limits.toml"
         self.seal: Final = self.root / "seal"
         self.seal_secret: Final = self.seal / "local.secret"
         self.hsm: Final = self.root / "hsm"
@@ -118,6 +121,23 @@ class Home:
             raise HomeError(f"{self.root} has format {settings.format}; this version knows {_FORMAT}")
         return settings
 
+    def limits(self) -> dict[str, int]:
+        """What the operator set otherwise than it is by default; which names there are, the service knows.
+
+        Raises:
+            HomeError: the file is no TOML of names and whole numbers.
+        """
+        if not self.limits_file.exists():
+            return {}
+        try:
+            limits = msgspec.convert(tomllib.loads(self.limits_file.read_text(encoding="utf-8")), dict[str, int])
+        except (ValueError, msgspec.ValidationError) as error:
+            raise HomeError(f"{self.limits_file} is not readable: {error}") from None
+        # They are written into another file: a name must be one there, too.
+        if not all(name.isidentifier() for name in limits):
+            raise HomeError(f"{self.limits_file} names limits that cannot be any")
+        return limits
+
     def require_settings(self, *, account: str, region: str, development: bool) -> HomeSettings:
         """The settings, made now if this is the first start.
 
@@ -149,7 +169,7 @@ def _note(path: Path) -> None:
         write_durably(path, b"", 0o644)
 
 
-def format_toml(values: dict[str, object]) -> str:
+def format_toml(values: Mapping[str, object]) -> str:
     """Flat TOML: strings, numbers, booleans and lists of them (JSON's forms of these are TOML's too)."""
     return "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items())
 

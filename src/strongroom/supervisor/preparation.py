@@ -3,7 +3,7 @@
 Everything that could make a start go wrong for good is checked before anything is written: a home of another user, of
 another mode, of another account, or one that has lost a part which its other parts depend on.
 
-1. whose home, and who runs as whom   2. nobody else runs it   3. nothing is lost, and TLS can be served
+1. whose home, and who runs as whom   2. nobody else runs it   3. nothing is lost, TLS can be served, limits can be read
 4. what it was made for   5. directories and secrets   6. configuration files
 """
 
@@ -71,6 +71,7 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> tuple[U
     if not restoring:
         require_nothing_lost(home, HSM_ID)  # 3
     tls = _read_tls(options)
+    limits = home.limits()
     settings = home.require_settings(  # 4
         account=options.account, region=options.region, development=options.development
     )
@@ -85,7 +86,8 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> tuple[U
             # Where the service's user can read them: root's own copies stay root's.
             write_durably(home.tls_certificate, tls[0], 0o644)
             write_durably(home.tls_key, tls[1], 0o400, users.kms)
-        write_durably(home.kms_config, _kms_config(home, options, users, settings).encode(), 0o644)
+        config = _kms_config(home, options, users, settings) + f"\n[limits]\n{format_toml(limits)}"
+        write_durably(home.kms_config, config.encode(), 0o644)
     return users, settings
 
 

@@ -116,21 +116,33 @@ def require_state(entry: KeyEntry, operation: str) -> None:
 def refusal(outcome: Outcome, entry: KeyEntry) -> Fault:
     """The fault of an outcome that is not OK, with AWS's words for the key's state."""
     fault: type[Fault] = outcome.value[0]
+    return fault(_words(outcome, entry.record.state).format(arn=entry.arn, origin=entry.record.origin))
+
+
+def _words(outcome: Outcome, state: KeyState) -> str:
     message: str | None = outcome.value[1]
-    return fault((message or _MESSAGES[entry.record.state]).format(arn=entry.arn, origin=entry.record.origin))
+    return message or _MESSAGES[state]
 
 
 def format_state_table(operations: Iterable[str] = STATE_TABLE) -> str:
-    """The table in Markdown, as the documentation shows it."""
+    """The table in Markdown, as the documentation shows it, and under it what its refusals say, numbered."""
+    notes: dict[str, int] = {}
     lines = [
         "| operation | " + " | ".join(KeyState) + " |",
         "|---|" + "---|" * len(KeyState),
     ]
     for operation in operations:
-        outcomes = (STATE_TABLE[operation][state] for state in KeyState)
-        cells = ("ok" if outcome is Outcome.OK else outcome.value[0].__name__ for outcome in outcomes)
+        cells = []
+        for state in KeyState:
+            outcome = STATE_TABLE[operation][state]
+            if outcome is Outcome.OK:
+                cells.append("ok")
+                continue
+            name = outcome.value[0].__name__
+            note = f"`{name}: {_words(outcome, state).format(arn='<key ARN>', origin='<origin>')}`"
+            cells.append(f"{name} [{notes.setdefault(note, len(notes) + 1)}]")
         lines.append(f"| {operation} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *(f"{number}. {note}" for note, number in notes.items())]) + "\n"
 
 
 def require_usage(entry: KeyEntry, usage: str, operation: str) -> None:
