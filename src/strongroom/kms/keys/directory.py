@@ -8,6 +8,7 @@ its entry and under the principal's entry, so they die with either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 from strongroom.boundary.messages import KeyBinding
@@ -35,8 +36,17 @@ _ENTRIES_MAX: Final = 10_000
 _DECISIONS_MAX: Final = 1_000
 PARTITION: Final = "aws"
 
+# Most keys have one of a few policies, word for word: parsing one is most of what a key that is not cached costs.
+_POLICIES_MAX: Final = 1_000
+
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+@lru_cache(_POLICIES_MAX)
+def _key_policy(text: str) -> PolicyDocument:
+    """A stored policy, parsed; documents are immutable, so keys may share one."""
+    return parse_policy(text, PolicyKind.KEY)
 
 
 class Material:
@@ -67,7 +77,7 @@ class KeyEntry:
         """`policy` is the parsed key policy, where it was parsed already."""
         self.record: Final = record
         self.arn: Final = format_key_arn(PARTITION, record.region, record.account, record.key_id)
-        self.policy: Final[PolicyDocument] = policy or parse_policy(record.key_policy, PolicyKind.KEY)
+        self.policy: Final[PolicyDocument] = policy or _key_policy(record.key_policy)
         self.materials: Final = {material.hbkid: Material(record, material) for material in materials}
         (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
         self.decisions: Final[dict[tuple[PrincipalEntry, str], Decision]] = {}
