@@ -169,12 +169,15 @@ def test_a_user_id_that_is_not_on_the_list_is_hung_up_on_before_a_byte_is_read(t
     path = tmp_path / "admin.sock"
 
     async def main() -> bytes:
-        server = AdminServer(str(path), {4711}, cast("Any", None))
-        await server.start()
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen()
+        server = AdminServer([listening], {4711}, cast("Any", None))
+        server.start()
         reader, writer = await asyncio.open_unix_connection(str(path))
         received = await asyncio.wait_for(reader.read(), 5)
         writer.close()
-        await server.stop()
+        server.stop()
         return received
 
     assert asyncio.run(main()) == b""

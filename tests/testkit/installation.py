@@ -92,20 +92,30 @@ class Installation:
             return False
 
     def pid_of(self, actor: str) -> int:
-        """The process id of `hsm` or `kms`.
+        """The process id of `hsm` (the home region's) or `kms` (the first worker).
 
         Raises:
             LookupError: it does not run now.
         """
+        first = {"hsm": str(self.home / "hsm" / "hsm-1.toml"), "kms": "w1"}[actor]
+        try:
+            return self.pids_of(actor)[first]
+        except KeyError:
+            raise LookupError(actor) from None
+
+    def pids_of(self, actor: str) -> dict[str, int]:
+        """All processes of a kind that run now: workers by their names, HSMs by their configuration files."""
         assert self.process is not None
+        option = {"hsm": b"--config", "kms": b"--worker"}[actor]
+        found = {}
         for entry in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
             try:
-                command = Path(f"/proc/{entry}/cmdline").read_bytes()
+                words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
             except FileNotFoundError:
                 continue
-            if f"strongroom.{actor}".encode() in command.split(b"\0"):
-                return int(entry)
-        raise LookupError(actor)
+            if f"strongroom.{actor}".encode() in words:
+                found[words[words.index(option) + 1].decode()] = int(entry)
+        return dict(sorted(found.items()))
 
     def kms(self, access_key_id: str = "test", secret: str = "test", **config: Any) -> Any:
         return client("kms", self.port, access_key_id, secret, **config)

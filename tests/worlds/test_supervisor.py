@@ -6,6 +6,7 @@ import configparser
 import contextlib
 import hashlib
 import os
+import selectors
 import shutil
 import signal
 import socket
@@ -20,8 +21,10 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom.cli.admin_socket import ask
+from strongroom.supervisor.actors import Worker
 from strongroom.supervisor.children import BackOff
-from strongroom.supervisor.home import HomeError
+from strongroom.supervisor.home import Home, HomeError
+from strongroom.supervisor.listeners import Listeners
 from strongroom.supervisor.preparation import Options
 from strongroom.supervisor.supervise import Supervisor
 from testkit.installation import Installation, free_port
@@ -132,7 +135,8 @@ def test_a_killed_process_is_started_again_and_serves_within_two_seconds(own: In
     # The promise is for a machine that is not overloaded; on one that is, everybody's share of it is smaller.
     overload = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert min(taken) <= SERVES_AGAIN_S_MAX * overload
-    assert f"{actor} ended (-9); starting it again" in own.output.read_text()
+    name = {"hsm": "hsm", "kms": "kms w1"}[actor]
+    assert f"{name} ended (-9); starting it again" in own.output.read_text()
 
 
 def test_a_process_that_keeps_dying_is_waited_for_longer_and_longer() -> None:
@@ -397,21 +401,30 @@ def test_a_crashing_hsm_leaves_no_core_file_and_no_word_of_its_memory(own: Insta
 
 
 def test_a_restarted_service_that_hangs_is_ended_and_due_again_and_a_first_one_is_given_up(tmp_path: Path) -> None:
-    options = Options(tmp_path / "h", "127.0.0.1", 4599, "", "", development=True, actors=("hsm", "kms"))
+    options = Options(tmp_path / "h", "127.0.0.1", free_port(), "", (), development=True, actors=("hsm", "kms"))
     for announced in (True, False):
         supervisor = Supervisor(options)
         supervisor._announced = announced
-        supervisor._kms.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        supervisor._ready, silent = os.pipe()
+        listeners = Listeners("127.0.0.1", free_port(), _run_directory(supervisor.home), ["w1"])
+        (worker,) = supervisor._workers = [Worker("w1", "", os.getuid(), listeners)]
+        worker.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        worker.channel, silent = socket.socketpair()
+        supervisor._selector.register(worker.channel, selectors.EVENT_READ, worker)
         try:
             if announced:
-                supervisor._on_late()
-                supervisor._note_death(supervisor._kms)
-                assert supervisor._kms.due_s is not None
+                supervisor._on_late(worker)
+                assert worker.note_death() is not None
+                assert worker.due_s is not None
             else:
                 with pytest.raises(HomeError, match="does not start"):
-                    supervisor._on_late()
-            assert supervisor._ready is None
+                    supervisor._on_late(worker)
+            assert worker.channel is None
         finally:
             supervisor._stop_all()
-            os.close(silent)
+            listeners.close()
+            silent.close()
+
+
+def _run_directory(home: Home) -> Home:
+    home.run_kms.mkdir(parents=True, exist_ok=True)
+    return home

@@ -204,7 +204,7 @@ def test_files_of_two_users_belong_to_who_needs_them(two_users: Installation) ->
         "service": kms,
         "service/store.db": kms,
         "host/identity.pem": kms,
-        "run/kms": kms,
+        "run/kms": 0,
         "hsm": 0,
         "domain": 0,
         "recovery": 0,

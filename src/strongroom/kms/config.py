@@ -10,32 +10,39 @@ import msgspec
 from strongroom.kms.limits import Limits
 
 
+class RegionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker is told of a region: here, or by its supervisor while it runs."""
+
+    name: str
+    hsm_socket: str
+    # As the supervisor pinned it; empty for a region that is not whole, whose callers are told so.
+    domain_token: bytes
+    store: str
+
+
 class KmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a worker is told at its start. Paths are absolute; times are in seconds."""
 
     account: str
-    region: str
-    listen: str
-    port: int
-    hsm_socket: str
-    # The domain token that the supervisor pinned, and the key by which the domain knows this host.
-    domain_token: str
+    # The first is the home region: the account's users and access keys are kept there.
+    regions: list[RegionConfig]
+    # The key by which every region's domain knows this host.
     host_id: str
     identity_key: str
-    store: str
     audit_directory: str
-    admin_socket: str
     # Beside root and this service's own user, who may give operators' commands.
     operator_uids: list[int]
     # Where the first administrator's access key is written; empty in a development home.
     first_access_key: str = ""
-    # Well-known credentials test/test for the account's root.
+    # Well-known credentials test/test for the account's root; AWS's regions on first use.
     development: bool = False
     tls_certificate: str = ""
     tls_key: str = ""
     # Answers wait for the audit's sync as well as its write.
     strict_audit: bool = False
     audit_head_interval_s: float = 5.0
+    # How many workers there are, and which one this is.
+    workers: int = 1
     worker: str = "w1"
     # What this process may still see of the file system after its start; empty: everything (it runs as its own user).
     confine_reading: list[str] = []
@@ -43,5 +50,6 @@ class KmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
 
 
-def load_config(path: str) -> KmsConfig:
-    return msgspec.convert(tomllib.loads(Path(path).read_text(encoding="utf-8")), KmsConfig)
+def load_config(path: str, worker: str) -> KmsConfig:
+    config = msgspec.convert(tomllib.loads(Path(path).read_text(encoding="utf-8")), KmsConfig)
+    return msgspec.structs.replace(config, worker=worker)

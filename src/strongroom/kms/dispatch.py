@@ -30,6 +30,7 @@ from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.operations import get_caller_identity
 from strongroom.kms.operations.table import TABLE, Operation
+from strongroom.kms.regions import Regions
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
 from strongroom.kms.service import Service
 from strongroom.kms.trail import Trail, logged_parameters
@@ -45,6 +46,7 @@ _TARGET: Final = b"x-amz-target"
 _TARGET_PREFIX: Final = b"TrentService."
 _KMS: Final = frozenset({"kms"})
 _STS: Final = frozenset({"sts"})
+_PROBES: Final = (b"/livez", b"/readyz")
 _CONFLICTS_MAX: Final = 5
 _ORIGINS_MAX: Final = 4096
 _REFUSED_REGION: Final = "Credential should be scoped to a valid region. "
@@ -78,22 +80,18 @@ _ROUTES: Final[dict[bytes, tuple[str, Operation | None]]] = {
 class Dispatcher:
     """Holds the batches of one worker."""
 
-    def __init__(
-        self,
-        service: Service,
-        credentials: Credentials,
-        trail: Trail,
-        ids: EventIds,
-        is_ready: Callable[[], bool],
-    ) -> None:
-        self._service = service
-        self._directory: Final[Directory] = service.directory
-        self._link: Final[HsmLink] = service.link
-        self._clock = service.clock
+    def __init__(self, regions: Regions, credentials: Credentials, ids: EventIds) -> None:
+        home = regions.home.service
+        self._regions = regions
+        self._home: Final[Service] = home
+        # Who signed is looked up in the home region, whatever region was signed for.
+        self._directory: Final[Directory] = home.directory
+        self._links: Final[list[HsmLink]] = regions.links
+        self._clock = home.clock
         self._credentials = credentials
-        self._trail = trail
+        # Every region's trail leads into the same log.
+        self._trail: Final[Trail] = home.trail
         self._ids = ids
-        self._is_ready = is_ready
         self._verifier = Verifier()
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
         self._completed: list[_Completed] = []
@@ -142,7 +140,8 @@ class Dispatcher:
             work()
         finally:
             self._in_batch = False
-        self._link.flush()
+        for link in self._links:
+            link.flush()
         self._settle()
 
     def _settle(self) -> None:
@@ -184,9 +183,8 @@ class Dispatcher:
     # ── 1. who signed ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, connection: HttpConnection, request: HttpRequest) -> None:
-        if request.target in {b"/livez", b"/readyz"} and request.method == "GET":
-            ready = request.target == b"/livez" or self._is_ready()
-            connection.answer(200 if ready else 503, b"text/plain", self._ids(), b"yes\n" if ready else b"no\n")
+        if request.method == "GET" and request.target.startswith(_PROBES):
+            self._probe(connection, request.target)
             return
         services = _services_of(request)
         try:
@@ -200,6 +198,14 @@ class Dispatcher:
         entry = self._directory.known_principal(verified.access_key_id)
         assert entry is not None, "a signature was verified with a secret that nobody holds"
         self._verified(connection, request, verified, entry)
+
+    def _probe(self, connection: HttpConnection, target: bytes) -> None:
+        """`/livez`, `/readyz` (of the home region) and `/readyz/REGION` say only yes or no."""
+        _, _, path = target.partition(b"/")
+        probe, _, name = path.partition(b"/")
+        region = name.decode("latin-1") or self._home.region
+        ready = path == b"livez" or (probe == b"readyz" and self._regions.is_answering(region))
+        connection.answer(200 if ready else 503, b"text/plain", self._ids(), b"yes\n" if ready else b"no\n")
 
     def _find_secret(self, access_key_id: str) -> str | None:
         entry = self._directory.known_principal(access_key_id)
@@ -246,28 +252,59 @@ class Dispatcher:
         verified: Verified,
         entry: PrincipalEntry,
     ) -> None:
-        target = request.value_of(_TARGET)
-        if verified.region != self._service.region:
-            self._refuse(connection, _STS if target is None else _KMS, "InvalidSignatureException", _REFUSED_REGION)
+        if verified.region == self._home.region:
+            self._call(self._home, connection, request, entry)
             return
+        services = _services_of(request)
+        region = self._regions.find(verified.region) or self._regions.wait_for(verified.region)
+        if region is None:
+            self._refuse(connection, services, "InvalidSignatureException", _REFUSED_REGION)
+            return
+
+        def proceed(fresh: Service | None, error: BaseException | None) -> None:
+            if fresh is None:
+                fault = _as_fault(error or AssertionError("neither a region nor a reason"))
+                self._refuse(connection, services, fault.code, fault.message)
+                return
+            try:
+                self._call(fresh, connection, request, entry)
+            except Exception as failed:  # noqa: BLE001 -- others wait for the same region.
+                self._fail(connection, request, failed)
+
+        drive(self._fresh(region), proceed)
+
+    async def _fresh(self, region: Service | Deferred[Service]) -> Service:
+        """A region other than the home region, once it is there, with its records as they are now."""
+        service = await region if isinstance(region, Deferred) else region
+        await self._refreshed(service)
+        return service
+
+    def _call(
+        self,
+        region: Service,
+        connection: HttpConnection,
+        request: HttpRequest,
+        entry: PrincipalEntry,
+    ) -> None:
+        target = request.value_of(_TARGET)
         origin = self._origin(connection.peer, request.value_of(b"user-agent") or b"")
         if target is None:
-            self._sts(connection, request, entry, origin)
+            self._sts(region, connection, request, entry, origin)
             return
         route = _ROUTES.get(target) if request.target == b"/" and request.method == "POST" else None
         name, row = route or ("UnknownOperation", None)
         call = Call(self._ids(), name, entry, origin)
         if row is None:
             unsupported = UnsupportedOperationException(f"{name} is not supported yet.")
-            self._finish(connection, call, None, unsupported if route else UnknownOperationException())
+            self._finish(region, connection, call, None, unsupported if route else UnknownOperationException())
             return
         try:
             typed = decode_request(name, request.body)
         except RequestRefused as refused:
-            self._finish(connection, call, None, _fault_named(refused.code, refused.message))
+            self._finish(region, connection, call, None, _fault_named(refused.code, refused.message))
             return
         call.parameters = logged_parameters(typed)
-        drive(self._serve(call, row, typed), partial(self._served, connection, call))
+        drive(self._serve(region, call, row, typed), partial(self._served, region, connection, call))
 
     def _origin(self, peer: str, agent: bytes) -> Origin:
         origin = self._origins.get((peer, agent))
@@ -279,36 +316,48 @@ class Dispatcher:
 
     # ── 4. the gate, 5. the operation ───────────────────────────────────────────────────────────────────────────
 
-    async def _serve(self, call: Call, row: Operation, typed: Shape) -> Shape | None:
-        gate = self._service.gate
+    async def _serve(self, region: Service, call: Call, row: Operation, typed: Shape) -> Shape | None:
+        gate = region.gate
         for _ in range(_CONFLICTS_MAX):
             try:
                 demands = row.demands(typed)
                 if row.mutates or not gate.admit_known(call, demands):
                     await gate.admit(call, demands, mutates=row.mutates)
-                return await row.run(self._service, call, typed)
+                return await row.run(region, call, typed)
             except ConflictError:
                 # Somebody changed a record in between: see the change, and decide again from the start.
                 call.admissions.clear()
                 call.touched.clear()
-                await self._refreshed()
+                await self._refreshed(region)
         raise KMSInternalException
 
-    def _refreshed(self) -> Deferred[bool]:
+    def _refreshed(self, region: Service) -> Deferred[bool]:
         done: Deferred[bool] = Deferred()
-        self._directory.refresh(lambda: done.resolve(True))  # noqa: FBT003 -- the value means nothing.
+        region.directory.refresh(lambda: done.resolve(True))  # noqa: FBT003 -- the value means nothing.
         return done
 
     def _served(
-        self, connection: HttpConnection, call: Call, response: Shape | None, error: BaseException | None
+        self,
+        region: Service,
+        connection: HttpConnection,
+        call: Call,
+        response: Shape | None,
+        error: BaseException | None,
     ) -> None:
-        self._finish(connection, call, response, None if error is None else _as_fault(error))
+        self._finish(region, connection, call, response, None if error is None else _as_fault(error))
 
     # ── 6. the record, 7. the answer ────────────────────────────────────────────────────────────────────────────
 
-    def _finish(self, connection: HttpConnection, call: Call, response: Shape | None, fault: Fault | None) -> None:
+    def _finish(
+        self,
+        region: Service,
+        connection: HttpConnection,
+        call: Call,
+        response: Shape | None,
+        fault: Fault | None,
+    ) -> None:
         row = TABLE.get(call.operation)
-        record = self._trail.outcome(call, fault, read_only=row is None or not row.mutates)
+        record = region.trail.outcome(call, fault, read_only=row is None or not row.mutates)
         if fault is None:
             status, body = 200, b"" if response is None else encode_response(response)
         else:
@@ -316,7 +365,14 @@ class Dispatcher:
             body = _error_body(JSON_TYPE, fault.code, fault.message, call.request_id)
         self._complete(_Completed(record, connection, call.request_id, status, JSON_TYPE, body))
 
-    def _sts(self, connection: HttpConnection, request: HttpRequest, entry: PrincipalEntry, origin: Origin) -> None:
+    def _sts(
+        self,
+        region: Service,
+        connection: HttpConnection,
+        request: HttpRequest,
+        entry: PrincipalEntry,
+        origin: Origin,
+    ) -> None:
         request_id = self._ids()
         try:
             form = query.parse_form(request.body)
@@ -331,7 +387,7 @@ class Dispatcher:
         else:
             fault = None
             status, body = 200, query.format_result("GetCallerIdentity", get_caller_identity.run(call), request_id)
-        record = self._trail.outcome(call, fault, read_only=True)
+        record = region.trail.outcome(call, fault, read_only=True)
         self._complete(_Completed(record, connection, request_id, status, query.CONTENT_TYPE, body))
 
 

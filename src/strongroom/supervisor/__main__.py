@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
-import re
 import sys
 from pathlib import Path
 
 from strongroom.supervisor.home import HomeError
 from strongroom.supervisor.preparation import Options
 from strongroom.supervisor.restore import restore
-from strongroom.supervisor.supervise import Supervisor
+from strongroom.supervisor.supervise import REGION, Supervisor
 
-# As AWS names its regions; private ones may choose.
-_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){1,5}")
+# Two descriptors and one connection to each region's HSM per worker; more than a machine has cores helps nobody.
+_WORKERS_MAX = 64
 _DEFAULT_HOME = "~/.strongroom"
 _DEVELOPMENT_HOME = "~/.strongroom-dev"
 
@@ -38,14 +37,18 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument("--tls-key", default="", help="private key of the certificate in PEM")
         up.add_argument("--account", default="", help="12-digit account id (default 000000000000)")
         up.add_argument(
-            "--region", default="", help="region in ARNs and signatures (default: the home's; us-east-1 at first)"
+            "--region",
+            default=[],
+            action="append",
+            help="region in ARNs and signatures; once per region, the home's own first (default: those that the home has; "
+            "us-east-1 at first). With --dev, AWS's regions are made on first use",
         )
         up.add_argument("--dev", action="store_true", help="development: credentials test/test, loopback only")
         up.add_argument(
             "--strict-audit", action="store_true", help="answer only when the audit record is on stable storage"
         )
-        up.add_argument("--workers", type=int, default=1, help="service workers (one, for now)")
-        up.add_argument("--hsms", type=int, default=1, help="HSM processes (one, for now)")
+        up.add_argument("--workers", type=int, default=1, help="processes of the service (default 1)")
+        up.add_argument("--hsms", type=int, default=1, help="HSM processes per region (one, for now)")
     back = commands.add_parser(
         "restore",
         help="bring a home back from its backup and the recovery bundle",
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("--home", required=True, help="the home, with service/ and domain/ from a backup in it")
     back.add_argument("--bundle", required=True, help="the recovery bundle's file")
     back.add_argument("--share", required=True, action="append", help="a share's file; once per share")
+    back.add_argument("--region", default="", help="the region to bring back (default: the home's own)")
     return parser
 
 
@@ -72,12 +76,14 @@ def _options(arguments: argparse.Namespace) -> Options:
         raise HomeError("--tls-cert and --tls-key come together")
     if not 1 <= arguments.port <= 65_535:
         raise HomeError("--port takes a number from 1 to 65535")
-    if arguments.region and not _REGION.fullmatch(arguments.region):
+    if not all(REGION.fullmatch(region) for region in arguments.region):
         raise HomeError("--region takes a name such as eu-central-1")
     if arguments.home == "":
         raise HomeError("--home is empty")
-    if arguments.workers != 1 or arguments.hsms != 1:
-        raise HomeError("this version runs one worker and one HSM")
+    if not 1 <= arguments.workers <= _WORKERS_MAX:
+        raise HomeError(f"--workers takes a number from 1 to {_WORKERS_MAX}")
+    if arguments.hsms != 1:
+        raise HomeError("this version runs one HSM per region")
     if arguments.account and not (len(arguments.account) == 12 and arguments.account.isdigit()):
         raise HomeError("--account takes 12 digits")
     home = arguments.home or (_DEVELOPMENT_HOME if arguments.dev else _DEFAULT_HOME)
@@ -87,9 +93,10 @@ def _options(arguments: argparse.Namespace) -> Options:
         listen=arguments.listen,
         port=arguments.port,
         account=arguments.account,
-        region=arguments.region,
+        regions=tuple(dict.fromkeys(arguments.region)),
         development=arguments.dev,
         actors=actors,
+        workers=arguments.workers,
         tls_certificate=arguments.tls_cert and str(Path(arguments.tls_cert).absolute()),
         strict_audit=arguments.strict_audit,
         tls_key=arguments.tls_key and str(Path(arguments.tls_key).absolute()),
@@ -101,7 +108,8 @@ def main() -> None:
     os.umask(0o022)  # What may be narrower is narrowed by name; a caller's own mask must not widen or shut a directory.
     try:
         if arguments.command == "restore":
-            restore(Path(arguments.home), Path(arguments.bundle), [Path(share) for share in arguments.share])
+            shares = [Path(share) for share in arguments.share]
+            restore(Path(arguments.home), Path(arguments.bundle), shares, arguments.region)
             return
         supervisor = Supervisor(_options(arguments))
         supervisor.prepare()

@@ -21,9 +21,11 @@ def print_banner(home: Home, settings: HomeSettings, url: str, users: Users) -> 
     """`url` is empty where no service was started."""
     lines = _lines_to_paste(home, settings, url) if url else ["", "The HSM serves."]
     lines += ["", f"  home     {home.root}", f"  account  {settings.account}", f"  users    {users.explanation}"]
+    lines += [f"  regions  {', '.join((settings.region, *settings.regions))}"]
     if settings.development:
         lines += ["  mode     development: well-known credentials, loopback only"]
-    if files := sorted(home.recovery.glob("recovery-*")):
+    places = [home, *(home.other_region(name) for name in settings.regions)]
+    if files := [path for place in places for path in sorted(place.recovery.glob("recovery-*"))]:
         lines += [
             "",
             "Here lies what recovers every key. Without it a lost or damaged disk loses every key for ever.",

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from strongroom.supervisor.users import group_of
@@ -55,25 +56,28 @@ def start_hsm(config: str, uid: int) -> tuple[subprocess.Popen[bytes], socket.so
     return process, ours
 
 
-def start_kms(config: str, uid: int) -> tuple[subprocess.Popen[bytes], int]:
-    """A worker and the descriptor on which it says that it serves."""
-    ready, theirs = os.pipe()
-    try:
+def start_kms(
+    config: str, uid: int, worker: str, listening: socket.socket, operators: Sequence[socket.socket]
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A worker and its channel to us; it takes connections from the sockets given, which it shares with others."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        passed = [theirs.fileno(), listening.fileno(), *(sock.fileno() for sock in operators)]
         process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
             [
-                *(sys.executable, "-P", "-s", "-m", "strongroom.kms", "--config", config),
-                *("--parent", str(os.getpid()), "--ready-fd", str(theirs)),
+                *(sys.executable, "-P", "-s", "-m", "strongroom.kms", "--config", config, "--worker", worker),
+                *("--parent", str(os.getpid()), "--channel-fd", str(theirs.fileno())),
+                *("--listen-fd", str(listening.fileno())),
+                *(word for sock in operators for word in ("--operators-fd", str(sock.fileno()))),
             ],
             env={**_environment(), "GLIBC_TUNABLES": _HUGE_PAGES},
-            pass_fds=(theirs,),
+            pass_fds=passed,
             user=_other(uid),
             group=None if _other(uid) is None else group_of(uid),
             cwd="/",
             extra_groups=None if _other(uid) is None else [],
         )
-    finally:
-        os.close(theirs)
-    return process, ready
+    return process, ours
 
 
 def _other(uid: int) -> int | None:
@@ -81,16 +85,18 @@ def _other(uid: int) -> int | None:
     return None if uid == os.getuid() else uid
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and SIGKILL if that does not end it in time."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_S_MAX)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def stop(*processes: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to all of them at once, and SIGKILL to those that do not end in time."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    deadline_s = time.monotonic() + _STOP_S_MAX
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class BackOff:

@@ -1,6 +1,6 @@
 """The home directory: what lies where, who may read it, and how files that must survive a power cut are written.
 
-    strongroom.toml        account, region, development or not: decided at the first start
+    strongroom.toml        account, home region, development or not: decided at the first start; the other regions
     limits.toml            an operator's, or not there: what an account may have (`kms/limits.py`); read at every start
     seal/local.secret      opens the sealed state; the HSM's user only; never in a backup
     hsm/hsm-1.state.{a,b}  sealed state, two copies
@@ -10,6 +10,8 @@
     service/               the KMS service's own: store and audit
     recovery/              bundle and shares, until somebody takes them away
     run/{hsm,kms}/         sockets
+    regions/NAME/          every other region's seal/, hsm/, host/, domain/ and recovery/, by the same names;
+                           its store is service/regions/NAME/store.db, its HSM's socket run/hsm/hsm-1.NAME.sock
 
 The supervisor, who may be root, writes only into directories of its own: what another user could plant there, a root
 that follows it would give away. Seal and sealed state lie outside `service/`, so that a backup of the service's
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,47 +39,38 @@ class HomeError(Exception):
     """The home cannot be used as asked; the text says why and what to do."""
 
 
-class HomeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the first start decided for good."""
+class HomeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the first start decided for good, and which other regions were made since."""
 
     format: int
     account: str
     region: str
     development: bool
+    regions: list[str] = []
 
 
-class Home:
-    """Paths of one home."""
+class RegionHome:
+    """Where one region's domain keeps its own."""
 
-    def __init__(self, root: Path) -> None:
-        self.root: Final = root.expanduser().absolute()
-        self.settings_file: Final = self.root / "strongroom.toml"
-        self.limits_file: Final = self.root / "limits.toml"
-        self.seal: Final = self.root / "seal"
+    def __init__(self, base: Path, service: Path, hsm_sockets: Path, name: str = "") -> None:
+        """`name` is empty for the home region, whose parts lie where they lay before there were others."""
+        self.base: Final = base
+        self.seal: Final = base / "seal"
         self.seal_secret: Final = self.seal / "local.secret"
-        self.hsm: Final = self.root / "hsm"
-        self.domain: Final = self.root / "domain"
-        self.service: Final = self.root / "service"
-        self.audit: Final = self.service / "audit"
-        self.host: Final = self.root / "host"
-        self.identity_key: Final = self.host / "identity.pem"
-        self.kms_config: Final = self.host / "kms.toml"
-        self.tls_certificate: Final = self.host / "tls-certificate.pem"
-        self.tls_key: Final = self.host / "tls-key.pem"
+        self.hsm: Final = base / "hsm"
+        self.domain: Final = base / "domain"
+        self.host: Final = base / "host"
         # Says that the store was there once: an empty one must never quietly take its place.
         self.store_note: Final = self.host / "store-was-made"
         # Says that the domain's sealed state was acknowledged: from then on keys may depend on it.
         self.domain_note: Final = self.domain / "in-use"
-        self.store: Final = self.service / "store.db"
-        self.first_access_key: Final = self.service / "first-access-key"
-        self.recovery: Final = self.root / "recovery"
-        self.run: Final = self.root / "run"
-        self.run_hsm: Final = self.run / "hsm"
-        self.run_kms: Final = self.run / "kms"
-        self.admin_socket: Final = self.run_kms / "admin.sock"
+        self.recovery: Final = base / "recovery"
+        self.store: Final = service / "store.db"
+        self._hsm_sockets = hsm_sockets
+        self._suffix = f".{name}" if name else ""
 
     def hsm_socket(self, hsm_id: str) -> Path:
-        return self.run_hsm / f"{hsm_id}.sock"
+        return self._hsm_sockets / f"{hsm_id}{self._suffix}.sock"
 
     def hsm_config(self, hsm_id: str) -> Path:
         return self.hsm / f"{hsm_id}.toml"
@@ -92,18 +85,48 @@ class Home:
     def domain_token(self, version: int) -> Path:
         return self.domain / f"token-{version:06d}"
 
-    def require_short_paths(self) -> None:
-        longest = max(len(os.fsencode(path)) for path in (self.hsm_socket("hsm-1"), self.admin_socket))
-        if longest > _SOCKET_PATH_BYTES_MAX:
-            raise HomeError(
-                f"{self.root} is too long a path: sockets below it would exceed {_SOCKET_PATH_BYTES_MAX} bytes"
-            )
-
     def note_store(self) -> None:
         _note(self.store_note)
 
     def note_domain(self) -> None:
         _note(self.domain_note)
+
+
+class Home(RegionHome):
+    """Paths of one home, which is also where its home region keeps its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root: Final = root.expanduser().absolute()
+        self.service: Final = self.root / "service"
+        self.run: Final = self.root / "run"
+        self.run_hsm: Final = self.run / "hsm"
+        self.run_kms: Final = self.run / "kms"
+        super().__init__(self.root, self.service, self.run_hsm)
+        self.settings_file: Final = self.root / "strongroom.toml"
+        self.limits_file: Final = self.root / "limits.toml"
+        self.regions: Final = self.root / "regions"
+        self.audit: Final = self.service / "audit"
+        self.identity_key: Final = self.host / "identity.pem"
+        self.kms_config: Final = self.host / "kms.toml"
+        self.tls_certificate: Final = self.host / "tls-certificate.pem"
+        self.tls_key: Final = self.host / "tls-key.pem"
+        self.first_access_key: Final = self.service / "first-access-key"
+        self.admin_socket: Final = self.run_kms / "admin.sock"
+
+    def worker_socket(self, worker: str) -> Path:
+        """Where one worker answers operators; `admin_socket` is answered by any."""
+        return self.run_kms / f"{worker}.sock"
+
+    def other_region(self, name: str) -> RegionHome:
+        return RegionHome(self.regions / name, self.service / "regions" / name, self.run_hsm, name)
+
+    def require_short_paths(self, regions: Iterable[str] = ()) -> None:
+        sockets = [self.hsm_socket("hsm-1"), self.admin_socket]
+        sockets += [self.other_region(name).hsm_socket("hsm-1") for name in regions]
+        if max(len(os.fsencode(path)) for path in sockets) > _SOCKET_PATH_BYTES_MAX:
+            raise HomeError(
+                f"{self.root} is too long a path: sockets below it would exceed {_SOCKET_PATH_BYTES_MAX} bytes"
+            )
 
     def settings(self) -> HomeSettings | None:
         """What the first start decided; None before it.
@@ -138,20 +161,21 @@ class Home:
             raise HomeError(f"{self.limits_file} names limits that cannot be any")
         return limits
 
-    def require_settings(self, *, account: str, region: str, development: bool) -> HomeSettings:
+    def require_settings(self, *, account: str, regions: Sequence[str], development: bool) -> HomeSettings:
         """The settings, made now if this is the first start.
 
         Raises:
             HomeError: the home was made for something else.
         """
         found = self.settings()
-        wanted = HomeSettings(_FORMAT, account or "000000000000", region or "us-east-1", development)
         if found is None:
             if self.domain_tokens():
                 raise HomeError(
                     f"{self.settings_file} is gone, which says whose keys these are: put it back from a backup"
                 )
-            write_durably(self.settings_file, format_toml(msgspec.to_builtins(wanted)).encode(), 0o644)
+            region = regions[0] if regions else "us-east-1"
+            wanted = HomeSettings(_FORMAT, account or "000000000000", region, development)
+            self._write_settings(wanted)
             return wanted
         if found.development and not development:
             raise HomeError(f"{self.root} is a development home with well-known credentials: it starts with --dev only")
@@ -159,9 +183,26 @@ class Home:
             raise HomeError(f"{self.root} is not a development home: --dev would add well-known credentials to it")
         if account and found.account != account:
             raise HomeError(f"{self.root} belongs to account {found.account}, not to {account}")
-        if region and found.region != region:
-            raise HomeError(f"{self.root} belongs to region {found.region}, not to {region}")
+        new = [name for name in regions if name not in (found.region, *found.regions)]
+        if new and regions[0] != found.region:
+            raise HomeError(
+                f"{self.root} belongs to region {found.region}, not to {new[0]} "
+                f"(to add it: --region {found.region} --region {new[0]})"
+            )
         return found
+
+    def add_region(self, name: str) -> HomeSettings:
+        """Note that the home has this region from now on; to be called when its domain was made and is in use."""
+        settings = self.settings()
+        assert settings is not None, "a region is added to a home that was made"
+        if name in (settings.region, *settings.regions):
+            return settings
+        settings = msgspec.structs.replace(settings, regions=[*settings.regions, name])
+        self._write_settings(settings)
+        return settings
+
+    def _write_settings(self, settings: HomeSettings) -> None:
+        write_durably(self.settings_file, format_toml(msgspec.to_builtins(settings)).encode(), 0o644)
 
 
 def _note(path: Path) -> None:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from strongroom.boundary import control
 from strongroom.boundary.frames import FrameReader, FrameType, format_frame
 from strongroom.boundary.statuses import Status
-from strongroom.supervisor.home import Home, HomeError, write_durably
+from strongroom.supervisor.home import Home, HomeError, RegionHome, write_durably
 
 ANSWER_S_MAX: Final = 20.0
 _SEAL_SECRET_BYTES: Final = 32
@@ -70,33 +70,35 @@ class ControlChannel:
         self._socket.close()
 
 
-def require_nothing_lost(home: Home, hsm_id: str) -> None:
+def require_nothing_lost(place: RegionHome, hsm_id: str, *, was_made: bool = False) -> None:
     """Before anything is made anew: a new seal would not open the old state, a new domain not the old keys.
+
+    `was_made` says that the home lists this region, so that something depended on it whatever is left.
 
     Raises:
         HomeError: the seal's secret, both copies of the sealed state or the store are gone, and something depended on
             them.
     """
-    has_state = any(path.exists() for path in home.sealed_states(hsm_id))
-    if not home.seal_secret.exists() and (has_state or home.store.exists()):
-        raise HomeError(f"{home.seal_secret} is gone, and nothing else opens the HSM's sealed state: {_ADVICE}")
-    if not has_state and (home.store.exists() or home.domain_note.exists()):
-        raise HomeError(_lost_state(home))
-    if home.store_note.exists() and not home.store.exists():
+    has_state = any(path.exists() for path in place.sealed_states(hsm_id))
+    if not place.seal_secret.exists() and (has_state or place.store.exists()):
+        raise HomeError(f"{place.seal_secret} is gone, and nothing else opens the HSM's sealed state: {_ADVICE}")
+    if not has_state and (was_made or place.store.exists() or place.domain_note.exists()):
+        raise HomeError(_lost_state(place))
+    if place.store_note.exists() and not place.store.exists():
         raise HomeError(
-            f"{home.store} is gone, and with it every key's record: put service/ back from a backup "
-            f"(to begin with an empty store instead, delete {home.store_note})"
+            f"{place.store} is gone, and with it every key's record: put {place.store.parent.name}/ back from a backup "
+            f"(to begin with an empty store instead, delete {place.store_note})"
         )
 
 
-def _lost_state(home: Home) -> str:
-    return f"the HSM's sealed state is gone, but {home.root} holds a domain and its keys: {_ADVICE}"
+def _lost_state(place: RegionHome) -> str:
+    return f"the HSM's sealed state is gone, but {place.base} holds a domain and its keys: {_ADVICE}"
 
 
-def make_seal_secret(home: Home, owner: int) -> None:
+def make_seal_secret(place: RegionHome, owner: int) -> None:
     """The local secret of the seal, once."""
-    if not home.seal_secret.exists():
-        write_durably(home.seal_secret, os.urandom(_SEAL_SECRET_BYTES), 0o400, owner)
+    if not place.seal_secret.exists():
+        write_durably(place.seal_secret, os.urandom(_SEAL_SECRET_BYTES), 0o400, owner)
 
 
 def service_host_public(home: Home, owner: int) -> bytes:
@@ -109,7 +111,7 @@ def service_host_public(home: Home, owner: int) -> bytes:
     return private_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
-def bring_up(channel: ControlChannel, home: Home, hsm_id: str, region: str, kms_owner: int) -> list[Path]:
+def bring_up(channel: ControlChannel, place: RegionHome, hsm_id: str, region: str, host_public: bytes) -> list[Path]:
     """Make the HSM operational; the files that people should take away, if any were written.
 
     Raises:
@@ -119,35 +121,38 @@ def bring_up(channel: ControlChannel, home: Home, hsm_id: str, region: str, kms_
     assert isinstance(report, control.StatusReport)
     if report.state == "OPERATIONAL":
         return []
-    if home.store.exists() or home.domain_note.exists():
-        raise HomeError(_lost_state(home))
-    created = channel.ask(
-        control.CreateDomain("strongroom", region, SERVICE_HOST, service_host_public(home, kms_owner), 1, 1)
-    )
-    return _keep(channel, home, hsm_id, created)
+    if place.store.exists() or place.domain_note.exists():
+        raise HomeError(_lost_state(place))
+    created = channel.ask(control.CreateDomain("strongroom", region, SERVICE_HOST, host_public, 1, 1))
+    return _keep(channel, place, hsm_id, created)
 
 
 def recover(
-    channel: ControlChannel, home: Home, hsm_id: str, bundle: bytes, shares: list[bytes], token: bytes, owner: int
+    channel: ControlChannel,
+    place: RegionHome,
+    hsm_id: str,
+    bundle: bytes,
+    shares: list[bytes],
+    token: bytes,
+    host_public: bytes,
 ) -> list[Path]:
     """Make the HSM the member of a domain that was lost; new files for people."""
-    public = service_host_public(home, owner)
-    answer = channel.ask(control.RecoverDomain(bundle, shares, token, SERVICE_HOST, public))
-    return _keep(channel, home, hsm_id, answer)
+    answer = channel.ask(control.RecoverDomain(bundle, shares, token, SERVICE_HOST, host_public))
+    return _keep(channel, place, hsm_id, answer)
 
 
-def _keep(channel: ControlChannel, home: Home, hsm_id: str, answer: control.ControlAnswer) -> list[Path]:
+def _keep(channel: ControlChannel, place: RegionHome, hsm_id: str, answer: control.ControlAnswer) -> list[Path]:
     assert isinstance(answer, control.DomainCreated)
     version = answer.version
-    bundle = home.recovery / f"recovery-bundle-{version:06d}"
-    shares = [home.recovery / f"recovery-share-{version:06d}-{at}" for at in range(1, len(answer.shares) + 1)]
+    bundle = place.recovery / f"recovery-bundle-{version:06d}"
+    shares = [place.recovery / f"recovery-share-{version:06d}-{at}" for at in range(1, len(answer.shares) + 1)]
     write_durably(bundle, answer.recovery_bundle, 0o600)
     for path, share in zip(shares, answer.shares, strict=True):
         write_durably(path, share, 0o600)
-    write_durably(home.domain_token(version), answer.domain_token, 0o644)
-    for path in home.sealed_states(hsm_id):
+    write_durably(place.domain_token(version), answer.domain_token, 0o644)
+    for path in place.sealed_states(hsm_id):
         write_durably(path, answer.sealed_state, 0o644)
     # Before the acknowledgement: a domain that may have sealed anything is never replaced by a new one.
-    home.note_domain()
+    place.note_domain()
     channel.ask(control.AcknowledgeState(version))
     return [bundle, *shares]

@@ -9,22 +9,31 @@ another mode, of another account, or one that has lost a part which its other pa
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import ssl
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 import strongroom
-from strongroom.supervisor.home import Home, HomeError, HomeSettings, format_toml, make_directory, write_durably
+from strongroom.supervisor.home import (
+    Home,
+    HomeError,
+    HomeSettings,
+    RegionHome,
+    format_toml,
+    make_directory,
+    write_durably,
+)
 from strongroom.supervisor.hsm_control import SERVICE_HOST, make_seal_secret, require_nothing_lost
 from strongroom.supervisor.users import Users, group_of, plan_users
 
 HSM_ID: Final = "hsm-1"
-WORKER: Final = "w1"
 # What a confined service may still read: its libraries, names and time zone, harmless devices, what it is itself.
 _SYSTEM_TREES: Final = (
     *("/usr", "/lib", "/lib64", "/proc/self", "/dev/null", "/dev/urandom"),
@@ -39,9 +48,11 @@ class Options(msgspec.Struct, frozen=True):
     listen: str
     port: int
     account: str
-    region: str
+    # The first is the home region of a home that is made now.
+    regions: tuple[str, ...]
     development: bool
     actors: tuple[str, ...]
+    workers: int = 1
     tls_certificate: str = ""
     tls_key: str = ""
     strict_audit: bool = False
@@ -54,13 +65,21 @@ class Options(msgspec.Struct, frozen=True):
         return f"{'https' if self.tls_certificate else 'http'}://{host}:{self.port}"
 
 
-def prepare(home: Home, options: Options, *, restoring: bool = False) -> tuple[Users, HomeSettings]:
+class Prepared(msgspec.Struct, frozen=True):
+    """What a start found out: who runs as whom, what the home was made for, what its operator limits."""
+
+    users: Users
+    settings: HomeSettings
+    limits: dict[str, int]
+
+
+def prepare(home: Home, options: Options, *, restoring: bool = False) -> Prepared:
     """Make the home ready for its actors; nothing of an existing one is lost.
 
     Raises:
         HomeError: the home is in use, somebody else's, made for something else, or has lost a part of itself.
     """
-    home.require_short_paths()  # 1
+    home.require_short_paths(options.regions)  # 1
     if home.root.exists() and home.root.stat().st_uid != os.getuid():
         raise HomeError(f"{home.root} belongs to user {home.root.stat().st_uid}: start it as that user")
     home.root.mkdir(parents=True, exist_ok=True)
@@ -73,27 +92,41 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> tuple[U
     tls = _read_tls(options)
     limits = home.limits()
     settings = home.require_settings(  # 4
-        account=options.account, region=options.region, development=options.development
+        account=options.account, regions=options.regions, development=options.development
     )
     _make_directories(home, users)  # 5
     if restoring:
         _give(home.service, users.kms)
     if "hsm" in options.actors:
         make_seal_secret(home, users.hsm)
-    write_durably(home.hsm_config(HSM_ID), _hsm_config(home, users).encode(), 0o644)  # 6
-    if "kms" in options.actors:
-        if tls is not None:
-            # Where the service's user can read them: root's own copies stay root's.
-            write_durably(home.tls_certificate, tls[0], 0o644)
-            write_durably(home.tls_key, tls[1], 0o400, users.kms)
-        config = _kms_config(home, options, users, settings) + f"\n[limits]\n{format_toml(limits)}"
-        write_durably(home.kms_config, config.encode(), 0o644)
-    return users, settings
+    _write_hsm_config(home, users)  # 6
+    if tls is not None:
+        # Where the service's user can read them: root's own copies stay root's.
+        write_durably(home.tls_certificate, tls[0], 0o644)
+        write_durably(home.tls_key, tls[1], 0o400, users.kms)
+    return Prepared(users, settings, limits)
 
 
-def _require_same_users(home: Home, users: Users) -> None:
+def prepare_region(place: RegionHome, users: Users, *, was_made: bool, restoring: bool = False) -> None:
+    """The same for a region beside the home's own.
+
+    Raises:
+        HomeError: its files are somebody else's, or it has lost a part of itself.
+    """
+    if not restoring:
+        _require_same_users(place, users)
+        require_nothing_lost(place, HSM_ID, was_made=was_made)
+    own = os.getuid()
+    for path in (place.base.parent, place.base):
+        make_directory(path, 0o711 if users.are_separate else 0o700, own)
+    _make_domain_directories(place, users)
+    make_seal_secret(place, users.hsm)
+    _write_hsm_config(place, users)
+
+
+def _require_same_users(place: RegionHome, users: Users) -> None:
     """A home made for two users cannot be started as one's, nor the other way round: its files belong to somebody."""
-    for path, uid, actor in ((home.seal_secret, users.hsm, "HSM"), (home.store, users.kms, "service")):
+    for path, uid, actor in ((place.seal_secret, users.hsm, "HSM"), (place.store, users.kms, "service")):
         try:
             owner = path.stat().st_uid
         except (FileNotFoundError, PermissionError):
@@ -118,13 +151,19 @@ def _lock(home: Home, actors: tuple[str, ...]) -> None:
 def _make_directories(home: Home, users: Users) -> None:
     own = os.getuid()
     home.root.chmod(0o711 if users.are_separate else 0o700)
-    make_directory(home.seal, 0o711 if users.are_separate else 0o700, own)
-    for path in (home.hsm, home.host, home.domain, home.run):
-        make_directory(path, 0o755, own)
-    make_directory(home.recovery, 0o700, own)
+    _make_domain_directories(home, users)
     make_directory(home.service, 0o700, users.kms)
+    make_directory(home.run, 0o755, own)
     make_directory(home.run_hsm, 0o755, users.hsm)
-    make_directory(home.run_kms, 0o755, users.kms)
+    make_directory(home.run_kms, 0o755, own)
+
+
+def _make_domain_directories(place: RegionHome, users: Users) -> None:
+    own = os.getuid()
+    make_directory(place.seal, 0o711 if users.are_separate else 0o700, own)
+    for path in (place.hsm, place.host, place.domain):
+        make_directory(path, 0o755, own)
+    make_directory(place.recovery, 0o700, own)
 
 
 def _give(tree: Path, uid: int) -> None:
@@ -145,44 +184,54 @@ def _read_tls(options: Options) -> tuple[bytes, bytes] | None:
         raise HomeError(f"{options.tls_certificate} and {options.tls_key} cannot be used for TLS: {error}") from None
 
 
-def _hsm_config(home: Home, users: Users) -> str:
-    return format_toml(
-        {
-            "hsm_id": HSM_ID,
-            "socket": str(home.hsm_socket(HSM_ID)),
-            "allowed_uids": sorted({users.kms, os.getuid()}),
-            "sealed_states": [str(path) for path in home.sealed_states(HSM_ID)],
-            "seal_secret": str(home.seal_secret),
-        }
-    )
+def _write_hsm_config(place: RegionHome, users: Users) -> None:
+    config = {
+        "hsm_id": HSM_ID,
+        "socket": str(place.hsm_socket(HSM_ID)),
+        "allowed_uids": sorted({users.kms, os.getuid()}),
+        "sealed_states": [str(path) for path in place.sealed_states(HSM_ID)],
+        "seal_secret": str(place.seal_secret),
+    }
+    write_durably(place.hsm_config(HSM_ID), format_toml(config).encode(), 0o644)
 
 
-def _kms_config(home: Home, options: Options, users: Users, settings: HomeSettings) -> str:
-    tokens = home.domain_tokens()
+def describe_region(place: RegionHome, name: str) -> dict[str, object]:
+    """What a worker is told of a region: in its configuration, or later over its channel.
+
+    The domain token is public, and comes along: a confined service may not open the file.
+    """
+    tokens = place.domain_tokens()
+    token = tokens[-1].read_bytes() if tokens else b""
+    return {
+        "name": name,
+        "hsm_socket": str(place.hsm_socket(HSM_ID)),
+        "domain_token": base64.b64encode(token).decode(),
+        "store": str(place.store),
+    }
+
+
+def write_kms_config(home: Home, options: Options, prepared: Prepared, regions: Sequence[dict[str, object]]) -> None:
+    """The workers' configuration; the home region comes first."""
+    users, settings = prepared.users, prepared.settings
     with_tls = bool(options.tls_certificate)
     values: dict[str, object] = {
         "account": settings.account,
-        "region": settings.region,
-        "listen": options.listen,
-        "port": options.port,
-        "hsm_socket": str(home.hsm_socket(HSM_ID)),
-        "domain_token": str(tokens[-1] if tokens else home.domain_token(1)),
         "host_id": SERVICE_HOST,
         "identity_key": str(home.identity_key),
-        "store": str(home.store),
         "audit_directory": str(home.audit),
-        "admin_socket": str(home.admin_socket),
         "operator_uids": [os.getuid()],
         "first_access_key": "" if settings.development else str(home.first_access_key),
         "development": settings.development,
         "tls_certificate": str(home.tls_certificate) if with_tls else "",
         "tls_key": str(home.tls_key) if with_tls else "",
-        "worker": WORKER,
+        "workers": options.workers,
         "strict_audit": options.strict_audit,
     }
     if not users.are_separate:
         trees = [*_SYSTEM_TREES, sys.prefix, sys.base_prefix, *strongroom.__path__, *sys.path]
         reading = {tree for tree in trees if tree and not home.root.is_relative_to(tree)}
         values["confine_reading"] = sorted({*reading, str(home.domain), str(home.host)})
-        values["confine_writing"] = [str(home.service), str(home.run_kms)]
-    return format_toml(values)
+        values["confine_writing"] = [str(home.service)]
+    text = f"{format_toml(values)}\n[limits]\n{format_toml(prepared.limits)}"
+    text += "".join(f"\n[[regions]]\n{format_toml(region)}" for region in regions)
+    write_durably(home.kms_config, text.encode(), 0o644)

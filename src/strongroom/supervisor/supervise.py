@@ -1,65 +1,82 @@
-"""The supervisor's loop: start HSM, then service; restart what dies, with back-off; stop everything on SIGTERM.
+"""The supervisor's loop: start HSMs, then workers; restart what dies, with back-off; stop everything on SIGTERM.
 
-A mute HSM does not die, and is not restarted: silence is its answer, and its operators' business.
+A mute HSM does not die, and is not restarted: silence is its answer, and its operators' business. The home region's HSM is
+what a start depends on; another region's that does not start is said and tried again, and the others serve.
+
+The first worker is started alone: it makes what there is to make in the store. When it serves, the others follow.
 """
 
 from __future__ import annotations
 
-import os
+import re
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from strongroom.supervisor import children
+from strongroom.supervisor.actors import Hsm, Worker
 from strongroom.supervisor.banner import print_banner
 from strongroom.supervisor.home import Home, HomeError, HomeSettings
-from strongroom.supervisor.hsm_control import ControlChannel, bring_up
-from strongroom.supervisor.preparation import HSM_ID, Options, prepare
+from strongroom.supervisor.hsm_control import service_host_public
+from strongroom.supervisor.listeners import Listeners
+from strongroom.supervisor.preparation import Options, Prepared, describe_region, prepare, write_kms_config
 from strongroom.supervisor.users import Users
 
-_READY_S_MAX: Final = 20.0
-
-
-class _Actor:
-    """One child: its process, and when to start it again after it died."""
-
-    def __init__(self, name: str) -> None:
-        self.name: Final = name
-        self.process: subprocess.Popen[bytes] | None = None
-        self.back_off: Final = children.BackOff()
-        self.due_s: float | None = None
+# As AWS names its regions; private ones may choose. It becomes the name of a directory.
+REGION: Final = re.compile(r"[a-z0-9]{1,16}(?:-[a-z0-9]{1,16}){1,5}")
+# Each is a process and a domain of its own. AWS has fewer than forty.
+REGIONS_MAX: Final = 16
 
 
 class Supervisor:
-    """One home, one HSM, one service."""
+    """One home: an HSM per region, and the workers that they serve."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self.home: Final = Home(options.home)
-        self._users: Users | None = None
-        self._settings: HomeSettings | None = None
-        self._hsm = _Actor("hsm")
-        self._kms = _Actor("kms")
-        self._channel: ControlChannel | None = None
-        # The descriptor on which a starting service will say that it serves, and until when it may take.
-        self._ready: int | None = None
-        self._ready_by_s = 0.0
+        self._prepared: Prepared | None = None
+        self._listeners: Listeners | None = None
+        # By region, the home region's first.
+        self._hsms: dict[str, Hsm] = {}
+        self._workers: list[Worker] = []
+        self._threads = ThreadPoolExecutor(REGIONS_MAX, "hsm-talk")
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._signals = socket.socketpair()
+        # The start's own half, in which whatever cannot be started ends it all.
+        self._starting = True
         self._announced = False
         self._stopping = False
 
     @property
+    def prepared(self) -> Prepared:
+        assert self._prepared is not None, "prepare first"
+        return self._prepared
+
+    @property
+    def settings(self) -> HomeSettings:
+        return self.prepared.settings
+
+    @property
     def users(self) -> Users:
-        assert self._users is not None, "prepare first"
-        return self._users
+        return self.prepared.users
 
     def prepare(self) -> None:
-        """See `preparation.prepare`."""
-        self._users, self._settings = prepare(self.home, self._options)
+        """See `preparation.prepare`; and who else listens where we shall."""
+        self._prepared = prepare(self.home, self._options)
+        options = self._options
+        if "kms" in options.actors:
+            names = [f"w{number}" for number in range(1, options.workers + 1)]
+            self._listeners = Listeners(options.listen, options.port, self.home, names)
+            config, uid = str(self.home.kms_config), self.users.kms
+            self._workers = [Worker(name, config, uid, self._listeners) for name in names]
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -69,16 +86,14 @@ class Supervisor:
         Raises:
             HomeError: an actor could not be started at all.
         """
-        wake, signals = socket.socketpair()
-        signals.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
-        signal.set_wakeup_fd(signals.fileno())
+        self._signals.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
+        signal.set_wakeup_fd(self._signals.fileno())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._on_signal)
+        self._selector.register(self._wake, selectors.EVENT_READ)
         try:
-            with wake, signals, selectors.DefaultSelector() as selector:
-                selector.register(wake, selectors.EVENT_READ)
-                self._start_all()
-                self._watch(selector, wake)
+            self._start_all()
+            self._watch()
         finally:
             signal.set_wakeup_fd(-1)
             self._stop_all()
@@ -89,114 +104,219 @@ class Supervisor:
 
     def _start_all(self) -> None:
         if "hsm" in self._options.actors:
-            self._start_hsm()
-        if "kms" in self._options.actors:
-            self._start_kms()
-        else:
+            self._start_hsms()
+        if self._listeners is None:
+            self._starting = False
             self._announce()
+            return
+        self._write_config()
+        self._listeners.listen()
+        self._starting = False
+        self._start(self._workers[0])
+
+    def _start_hsms(self) -> None:
+        """All at once; the home region's must come up, and so must one that is named for the first time."""
+        home, listed = self.settings.region, self.settings.regions
+        wanted = [*listed, *(name for name in self._options.regions if name not in (home, *listed))]
+        if len(wanted) >= REGIONS_MAX:
+            raise HomeError(f"a home has at most {REGIONS_MAX} regions")
+        for name in (home, *wanted):
+            hsm = self._add_hsm(name)
+            hsm.is_made = name == home or name in listed
+        for hsm in self._hsms.values():
+            try:
+                hsm.start()
+            except (HomeError, OSError) as error:
+                self._not_started(hsm, error)
+        for hsm in self._hsms.values():
+            if hsm.talk is not None:
+                self._finish(hsm)
+
+    def _add_hsm(self, name: str) -> Hsm:
+        is_home = name == self.settings.region
+        place = self.home if is_home else self.home.other_region(name)
+        public = service_host_public(self.home, self.users.kms)
+        hsm = self._hsms[name] = Hsm(name, place, self.users, public, self._threads, is_home=is_home)
+        return hsm
 
     def _announce(self) -> None:
         """Once, when everything that was asked for serves."""
         if not self._announced:
             self._announced = True
-            assert self._settings is not None
             url = self._options.url if "kms" in self._options.actors else ""
-            print_banner(self.home, self._settings, url, self.users)
-
-    def _start_hsm(self) -> None:
-        self._hsm.process, control = children.start_hsm(str(self.home.hsm_config(HSM_ID)), self.users.hsm)
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = ControlChannel(control)
-        region = self._settings.region if self._settings else ""
-        bring_up(self._channel, self.home, HSM_ID, region, self.users.kms)
-        self._hsm.back_off.serves()
-
-    def _start_kms(self) -> None:
-        """Start it and go on: what it says on `ready` is heard in `_watch`, where an HSM's death is seen meanwhile."""
-        self._kms.process, self._ready = children.start_kms(str(self.home.kms_config), self.users.kms)
-        self._ready_by_s = time.monotonic() + _READY_S_MAX
+            print_banner(self.home, self.settings, url, self.users)
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _watch(self, selector: selectors.BaseSelector, wake: socket.socket) -> None:
-        """1. wait for a signal, a word of the service or a time, 2. note who died, 3. start whose time has come."""
+    def _watch(self) -> None:
+        """1. wait for a signal, a word or a time, 2. note who died or came up, 3. start whose time has come."""
         while not self._stopping:
-            if self._ready is not None and self._ready not in selector.get_map():
-                selector.register(self._ready, selectors.EVENT_READ)
-            for key, _ in selector.select(self._timeout_s()):  # 1
-                if key.fileobj is wake:
-                    wake.recv(4096)
+            for key, _ in self._selector.select(self._timeout_s()):  # 1
+                if key.fileobj is self._wake:
+                    self._wake.recv(4096)
                 else:
-                    selector.unregister(key.fd)
-                    self._on_ready()
-            for actor in (self._hsm, self._kms):
-                self._note_death(actor)  # 2
+                    self._hear(key.data)
+            for hsm in [hsm for hsm in self._hsms.values() if hsm.talk is not None and hsm.talk.done()]:  # 2
+                self._finish(hsm)
+            for actor in list(self._actors()):
+                status = None if self._stopping else actor.note_death()
+                if status is not None:
+                    _say(f"{actor.name} ended ({status}); starting it again")
                 if actor.due_s is not None and actor.due_s <= time.monotonic() and not self._stopping:
                     actor.due_s = None
-                    self._restart(actor)  # 3
-            if self._ready is not None and time.monotonic() > self._ready_by_s:
-                selector.unregister(self._ready)
-                self._on_late()
+                    self._start(actor)  # 3
+            for worker in self._workers:
+                if worker.ready_by_s is not None and time.monotonic() > worker.ready_by_s:
+                    self._on_late(worker)
+
+    def _actors(self) -> Iterator[Hsm | Worker]:
+        yield from self._hsms.values()
+        yield from self._workers
 
     def _timeout_s(self) -> float | None:
-        times = [actor.due_s for actor in (self._hsm, self._kms) if actor.due_s is not None]
-        if self._ready is not None:
-            times.append(self._ready_by_s)
+        times = [actor.due_s for actor in self._actors() if actor.due_s is not None]
+        times += [worker.ready_by_s for worker in self._workers if worker.ready_by_s is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
-    def _on_ready(self) -> None:
-        """The service serves, or has ended before it did."""
-        assert self._ready is not None
-        serves = os.read(self._ready, 16) == b"ready\n"
-        self._forget_ready()
-        if serves:
-            self._kms.back_off.serves()
-            self.home.note_store()
-            self._announce()
-        elif not self._announced:
-            raise HomeError("the service did not start; its own words are above")
+    def _start(self, actor: Hsm | Worker) -> None:
+        try:
+            if isinstance(actor, Worker):
+                self._forget_channel(actor)
+                actor.start()
+                assert actor.channel is not None
+                self._selector.register(actor.channel, selectors.EVENT_READ, actor)
+            else:
+                actor.start()
+                assert actor.talk is not None
+                actor.talk.add_done_callback(lambda _: self._poke())
+        except (HomeError, OSError) as error:
+            if isinstance(actor, Hsm):
+                self._not_started(actor, error)
+            else:
+                _say(f"{actor.name}: {error}")
+                actor.start_later()
 
-    def _on_late(self) -> None:
+    # ── HSMs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _poke(self) -> None:
+        """From a thread: have the loop look around."""
+        with suppress(OSError):
+            self._signals.send(b"\0")
+
+    def _finish(self, hsm: Hsm) -> None:
+        """Its HSM is up, or will not come up now."""
+        try:
+            hsm.finish()
+            if not hsm.is_made:
+                settings = self.home.add_region(hsm.region)
+                self._prepared = msgspec.structs.replace(self.prepared, settings=settings)
+                hsm.is_made = True
+        except (HomeError, OSError) as error:
+            self._not_started(hsm, error)
+            return
+        if not self._starting and self._workers:
+            self._write_config()
+            for worker in self._workers:
+                worker.tell(describe_region(hsm.place, hsm.region))
+
+    def _not_started(self, hsm: Hsm, error: Exception) -> None:
+        """One that was made is tried again; one that was asked for while we ran is given up, and what there is stays."""
+        if self._starting and (hsm.place is self.home or not hsm.is_made):
+            raise error
+        _say(f"{hsm.name}: {error}")
+        if hsm.is_made:
+            hsm.start_later()
+            return
+        hsm.end()
+        hsm.close()
+        del self._hsms[hsm.region]
+        for worker in self._workers:
+            worker.tell({"refused": hsm.region})
+
+    def _write_config(self) -> None:
+        """The workers' configuration, with every region that was made; without an HSM of ours, with those noted."""
+        home, others = self.settings.region, self.settings.regions
+        places = [(self.home, home), *((self.home.other_region(name), name) for name in others)]
+        regions = [describe_region(place, name) for place, name in places]
+        if not regions[0]["domain_token"]:
+            raise HomeError(f"{self.home.root} has no domain yet: its HSM makes one at its first start")
+        write_kms_config(self.home, self._options, self.prepared, regions)
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            message = worker.hear()
+        except EOFError:
+            self._forget_channel(worker)
+            if not self._announced and not self._stopping:
+                raise HomeError("the service did not start; its own words are above") from None
+            return
+        if message is None:
+            return
+        match message.said:
+            case "ready":
+                self._on_ready()
+            case "opened":
+                if message.region in self.settings.regions:
+                    self.home.other_region(message.region).note_store()
+            case "wanted":
+                self._on_wanted(worker, message.region)
+
+    def _on_ready(self) -> None:
+        self.home.note_store()
+        for worker in self._workers:
+            if worker.process is None and worker.due_s is None:
+                self._start(worker)
+        if all(worker.serves for worker in self._workers):
+            self._announce()
+
+    def _on_wanted(self, worker: Worker, region: str) -> None:
+        """A caller of a development home signed for a region that is not there yet: make it, and tell every worker.
+
+        The name comes from another user's process: it is checked here again, as far as it could do harm.
+        """
+        hsm = self._hsms.get(region)
+        if hsm is not None and hsm.is_made:
+            worker.tell(describe_region(hsm.place, region))
+        elif hsm is None:
+            may = self._options.development and "hsm" in self._options.actors and len(self._hsms) < REGIONS_MAX
+            if not (may and REGION.fullmatch(region)):
+                worker.tell({"refused": region})
+                return
+            _say(f"a caller wants the region {region}: making it")
+            self._start(self._add_hsm(region))
+
+    def _on_late(self, worker: Worker) -> None:
         """A first start that takes too long is given up; a later one is ended, and so started again like any that died."""
-        self._forget_ready()
+        self._forget_channel(worker)
         if not self._announced:
             raise HomeError("the service does not start; its own words are above")
-        _say("kms does not start in time")
-        if self._kms.process is not None:
-            children.stop(self._kms.process)
+        _say(f"{worker.name} does not start in time")
+        if worker.process is not None:
+            children.stop(worker.process)
 
-    def _forget_ready(self) -> None:
-        assert self._ready is not None
-        os.close(self._ready)
-        self._ready = None
+    def _forget_channel(self, worker: Worker) -> None:
+        if worker.channel is not None:
+            self._selector.unregister(worker.channel)
+        worker.close()
 
-    def _note_death(self, actor: _Actor) -> None:
-        process = actor.process
-        if process is None or process.poll() is None or self._stopping:
-            return
-        actor.process = None
-        actor.due_s = time.monotonic() + actor.back_off.delay_s()
-        _say(f"{actor.name} ended ({process.returncode}); starting it again")
-
-    def _restart(self, actor: _Actor) -> None:
-        start: Callable[[], None] = self._start_hsm if actor is self._hsm else self._start_kms
-        try:
-            start()
-        except (HomeError, OSError) as error:
-            _say(f"{actor.name}: {error}")
-            if actor.process is not None:  # Never two of a kind: the next try must find the place empty.
-                children.stop(actor.process)
-                actor.process = None
-            actor.due_s = time.monotonic() + actor.back_off.delay_s()
+    # ── stop ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _stop_all(self) -> None:
-        """The service first: it still wants a last audit head signed."""
-        for actor in (self._kms, self._hsm):
-            if actor.process is not None:
-                children.stop(actor.process)
-        if self._channel is not None:
-            self._channel.close()
+        """The workers first: they still want a last audit head signed."""
+        if self._listeners is not None:
+            self._listeners.close()
+        for actors in (self._workers, self._hsms.values()):
+            children.stop(*(actor.process for actor in actors if actor.process is not None))
+        for worker in self._workers:
+            self._forget_channel(worker)
+        for hsm in self._hsms.values():
+            hsm.close()
+        self._threads.shutdown()
+        self._selector.close()
+        self._wake.close()
+        self._signals.close()
 
 
 def _say(text: str) -> None:

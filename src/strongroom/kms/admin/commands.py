@@ -20,11 +20,13 @@ from strongroom.kms.admin.inspection import SECTIONS, Inspection, Page
 from strongroom.kms.audit.events import EventIds, Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
+from strongroom.kms.faults import Fault
 from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.principals import Principal, PrincipalKind
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.process import is_confined
+from strongroom.kms.regions import Regions
 from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, Put, Remove, Store, UserRecord
 from strongroom.kms.service import Service
 from strongroom.kms.trail import Trail
@@ -43,12 +45,19 @@ class AdminError(Exception):
 class AdminCommands:
     """The commands, each an async method of the same name as in the table below."""
 
-    def __init__(self, service: Service, credentials: Credentials, store: Store, trail: Trail, ids: EventIds) -> None:
-        self._service = service
+    def __init__(
+        self, regions: Regions, credentials: Credentials, ids: EventIds, worker: str = "w1", workers: int = 1
+    ) -> None:
+        """`worker` is who answers here, of so many `workers`."""
+        self._regions = regions
+        # Users and access keys are the account's, and kept in the home region.
+        self._service: Final[Service] = regions.home.service
         self._credentials = credentials
-        self._store = store
-        self._trail = trail
+        self._store: Final[Store] = regions.home.store
+        self._trail: Final[Trail] = regions.home.service.trail
         self._ids = ids
+        self._worker = worker
+        self._workers = workers
 
     async def run(self, uid: int, command: str, arguments: dict[str, Any]) -> Any:
         """Do a command for the operator of this user id.
@@ -165,30 +174,43 @@ class AdminCommands:
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def status(self, call: Call) -> dict[str, Any]:
-        answer = await self._service.link.call(
-            (self._service.gate.chore("GetHsmStatus"),), (), GetHsmStatus, StatusAnswer
-        )
-        report = decode_report(answer.report)
-        assert isinstance(report, StatusReport)
         head = self._trail.log.head()
+        regions = [await self._region_status(region.service) for region in self._regions.opened()]
         return {
-            "hsm": {
-                "state": report.state,
-                "id": report.hsm_id,
-                "domain": report.domain_name,
-                "domain_id": report.domain_id.hex(),
-                "state_version": report.state_version,
-                "domain_keys": [key.hex() for key in report.domain_key_ids],
-                "members": report.member_ids,
-                "measures": report.measures,
-                "frames": report.frames,
-                "commands": report.commands,
-            },
+            "hsm": regions[0]["hsm"],
             "audit": {"writer": head.writer, "records": head.seq, "takes records": not self._trail.log.on_reserve},
             "confined": is_confined(),
             "account": self._service.account,
             "region": self._service.region,
+            "regions": regions,
+            "not open": self._regions.not_open(),
+            "worker": self._worker,
+            "workers": self._workers,
         }
+
+    async def _region_status(self, service: Service) -> dict[str, Any]:
+        """One whose HSM does not answer costs the others nothing: its answer says so."""
+        try:
+            answer = await service.link.call((service.gate.chore("GetHsmStatus"),), (), GetHsmStatus, StatusAnswer)
+        except Fault as fault:
+            if service is self._service:
+                raise
+            return {"region": service.region, "hsm": None, "error": fault.code}
+        report = decode_report(answer.report)
+        assert isinstance(report, StatusReport)
+        hsm = {
+            "state": report.state,
+            "id": report.hsm_id,
+            "domain": report.domain_name,
+            "domain_id": report.domain_id.hex(),
+            "state_version": report.state_version,
+            "domain_keys": [key.hex() for key in report.domain_key_ids],
+            "members": report.member_ids,
+            "measures": report.measures,
+            "frames": report.frames,
+            "commands": report.commands,
+        }
+        return {"region": service.region, "hsm": hsm}
 
     async def trace(self, call: Call, switch: str) -> list[dict[str, Any]]:
         """`on` and `off` switch the HSM's trace; `read` gives what it told since, and forgets it."""

@@ -7,10 +7,9 @@ Whoever may connect is decided by SO_PEERCRED against a list of user ids, before
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from strongroom.kms.audit.segments import AuditUnavailableError
 from strongroom.kms.driver import run
 from strongroom.kms.faults import Fault
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
+from strongroom.kms.wire.acceptor import Acceptor
 
 _LINE_BYTES_MAX = 256 * 1024
 
@@ -30,23 +30,23 @@ class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AdminServer:
-    """Listens until stopped."""
+    """Serves on sockets that the supervisor made, until stopped."""
 
-    def __init__(self, path: str, allowed_uids: set[int], commands: AdminCommands) -> None:
-        self._path = path
+    def __init__(self, listening: Sequence[socket.socket], allowed_uids: set[int], commands: AdminCommands) -> None:
         self._allowed_uids = allowed_uids
         self._commands = commands
-        self._server: asyncio.Server | None = None
+        self._acceptors = [Acceptor(sock, self._protocol) for sock in listening]
 
-    async def start(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)  # noqa: PTH108 -- a socket left by a killed predecessor.
-        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LINE_BYTES_MAX)
-        os.chmod(self._path, 0o666)  # noqa: PTH101, S103 -- SO_PEERCRED is the check.
+    def start(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.start()
 
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
+    def stop(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(_LINE_BYTES_MAX), self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
