@@ -164,6 +164,8 @@ def test_aliases_are_listed_by_name_of_one_key_or_of_all(under_test):
         put(store, kms_key(), kms_key("key-2"), *others, *mine, alias("alias/x", account="999999999999"))
         assert run(store, lambda s: s.list_aliases(ACCOUNT, REGION, "key-1", "", 9)) == mine
         assert run(store, lambda s: s.list_aliases(ACCOUNT, REGION, "key-1", "alias/a", 1)) == mine[1:2]
+        assert run(store, lambda s: s.count_aliases(ACCOUNT, REGION, "key-1")) == 3
+        assert run(store, lambda s: s.count_aliases(ACCOUNT, REGION, "key-3")) == 0
         assert [one.name for one in run(store, lambda s: s.list_aliases(ACCOUNT, REGION, None, "alias/a", 3))] == [
             "alias/b",
             "alias/c",

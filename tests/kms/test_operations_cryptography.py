@@ -22,8 +22,9 @@ from testkit.raw import RawKms, User, allow, assert_allowed, assert_refused, b64
 DRY_RUN = "The request would have succeeded, but the DryRun option is set."
 INCORRECT_KEY = "The key ID in the request does not identify a CMK that can perform this operation."
 OF_NO_KEY = (
-    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, "
-    "or you are not allowed to access."
+    "User: arn:aws:iam::000000000000:root is not authorized to perform: kms:{} on the resource associated with this "
+    "ciphertext because the resource does not exist in this Region, no resource-based policies allow access, or a "
+    "resource-based policy explicitly denies access"
 )
 EITHER = "Please specify either number of bytes or key spec."
 TOO_LONG = "The encryption context is longer than 8192 bytes in serialized form."
@@ -156,7 +157,7 @@ def test_a_blob_with_any_byte_changed_is_refused(raw: RawKms, key: dict[str, Any
         bent[place] ^= 1
         answer = raw.call("Decrypt", {"CiphertextBlob": b64(bytes(bent))})
         if 5 <= place < 37:  # The HBKID: a well-formed blob of a key that does not exist.
-            assert_refused(answer, "AccessDeniedException", OF_NO_KEY)
+            assert_refused(answer, "AccessDeniedException", OF_NO_KEY.format("Decrypt"))
         else:
             assert_refused(answer, "InvalidCiphertextException", "")
 

@@ -19,11 +19,12 @@ from strongroom.boundary import control, messages
 from strongroom.kms.admin import commands
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.wire.shapes import OPERATIONS
-from testkit.installation import Installation
+from testkit.installation import ACCOUNT, Installation
 from testkit.raw import (
     Headers,
     Raw,
     RawKms,
+    allow,
     amz_date,
     assert_allowed,
     assert_refused,
@@ -31,12 +32,14 @@ from testkit.raw import (
     call_headers,
     key_arn,
     nothing_breaks,
+    policy,
     raw_request,
     signed_headers,
     table_dump,
 )
 
 BOMB_MS_MAX = 50
+ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +57,38 @@ def valid(raw: RawKms) -> dict[str, Any]:
     assert_allowed(raw.call("CreateAlias", {"AliasName": name, "TargetKeyId": key_id}))
     blob = assert_allowed(raw.call("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="}))["CiphertextBlob"]
     requests = {
+        "CancelKeyDeletion": {"KeyId": key_id},
         "CreateAlias": {"AliasName": name + "-2", "TargetKeyId": key_id},
         "CreateKey": {},
         "Decrypt": {"CiphertextBlob": blob},
         "DeleteAlias": {"AliasName": name},
         "DescribeKey": {"KeyId": key_id},
         "DisableKey": {"KeyId": key_id},
+        "DisableKeyRotation": {"KeyId": key_id},
         "EnableKey": {"KeyId": key_id},
+        "EnableKeyRotation": {"KeyId": key_id},
         "Encrypt": {"KeyId": key_id, "Plaintext": "eA=="},
         "GenerateDataKey": {"KeyId": key_id, "KeySpec": "AES_256"},
         "GenerateDataKeyWithoutPlaintext": {"KeyId": key_id, "KeySpec": "AES_256"},
         "GenerateRandom": {"NumberOfBytes": 8},
+        "GetKeyLastUsage": {"KeyId": key_id},
+        "GetKeyPolicy": {"KeyId": key_id},
+        "GetKeyRotationStatus": {"KeyId": key_id},
         "ListAliases": {},
+        "ListGrants": {"KeyId": key_id},
+        "ListKeyPolicies": {"KeyId": key_id},
+        "ListKeyRotations": {"KeyId": key_id},
         "ListKeys": {},
+        "ListResourceTags": {"KeyId": key_id},
+        "ListRetirableGrants": {"RetiringPrincipal": ROOT},
+        "PutKeyPolicy": {"KeyId": key_id, "Policy": policy(allow("kms:*", Principal={"AWS": ROOT}))},
         "ReEncrypt": {"CiphertextBlob": blob, "DestinationKeyId": key_id},
+        "RotateKeyOnDemand": {"KeyId": key_id},
+        "ScheduleKeyDeletion": {"KeyId": key_id},
+        "TagResource": {"KeyId": key_id, "Tags": [{"TagKey": "a", "TagValue": "b"}]},
+        "UntagResource": {"KeyId": key_id, "TagKeys": ["a"]},
         "UpdateAlias": {"AliasName": name, "TargetKeyId": key_id},
+        "UpdateKeyDescription": {"KeyId": key_id, "Description": "other words"},
     }
     assert set(requests) == set(TABLE)
     return requests
@@ -380,7 +400,7 @@ def test_a_signed_call_by_another_method_is_an_unknown_operation(raw: RawKms, me
         "1234abcd-12ab-34cd-56ef-1234567890ab\0",
         key_arn("1234abcd-12ab-34cd-56ef-1234567890ab", partition="aws-us-gov"),
         key_arn("1234abcd-12ab-34cd-56ef-1234567890ab", region="eu-central-1"),
-        key_arn("1234abcd-12ab-34cd-56ef-1234567890ab", account="999999999999"),
+        key_arn("1234abcd-12ab-34cd-56ef-1234567890ab", region="eu-central-1", account="999999999999"),
         "arn:aws:kms:*:*:key/*",
         "*",
         "' OR '1'='1",
@@ -398,6 +418,9 @@ def test_an_odd_reference_is_a_documented_refusal_of_every_operation(raw: RawKms
         "DisableKey": {"KeyId": reference},
         "ListAliases": {"KeyId": reference},
         "CreateAlias": {"AliasName": "alias/odd", "TargetKeyId": reference},
+        "GetKeyPolicy": {"KeyId": reference},
+        "ListGrants": {"KeyId": reference},
+        "TagResource": {"KeyId": reference, "Tags": []},
     }
     for operation, request in requests.items():
         assert_refused(raw.call(operation, request), "NotFoundException")
