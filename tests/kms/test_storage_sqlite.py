@@ -304,7 +304,7 @@ def test_the_wal_is_cut_to_nothing(under_test):
         put(store, kms_key())
         polled(other)
         assert wal.stat().st_size > 0
-        run(store, lambda s: s.truncate_wal())
+        run(store, lambda s: s.erase())
         assert wal.stat().st_size == 0
         assert run(other, lambda s: s.get(KeyRecord, "key-1")) == kms_key()
 
@@ -318,7 +318,7 @@ def test_a_wal_that_somebody_still_reads_is_not_reported_as_cut(under_test, monk
             reader.execute("SELECT * FROM kms_keys").fetchall()
             put(store, kms_key("key-2"))
             with pytest.raises(StoreUnavailableError):
-                run(store, lambda s: s.truncate_wal())
+                run(store, lambda s: s.erase())
         run(store, lambda s: s.truncate_wal())
 
 
@@ -346,7 +346,7 @@ def test_no_bytes_of_removed_or_replaced_tokens_stay_in_the_files(under_test, tm
                 await store.commit([Put(live[place], old.version)])
             if turn % 4 == 3:
                 await store.commit([Remove(live.pop(source.randrange(len(live))))])
-        await store.truncate_wal()
+        await store.erase()
 
     with under_test.open() as store:
         put(store, *[kms_key(f"key-{number}") for number in range(20)], alias(key_id="key-0"))

@@ -315,5 +315,12 @@ class Store(Protocol):
             StoreUnavailableError: the disk refused.
         """
 
+    async def erase(self) -> None:
+        """Leave nothing in the store's own files of what was removed by now. Copies of the files are another matter.
+
+        Raises:
+            StoreUnavailableError: somebody keeps reading an old state, or the disk refused: ask again later.
+        """
+
     def close(self) -> None:
         """Finish what was accepted, then let go of the files."""

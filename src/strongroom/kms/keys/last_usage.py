@@ -7,6 +7,7 @@ at most a flush later. What a crash takes is in the audit trail, from which the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final, get_args
 
@@ -46,17 +47,27 @@ class LastUsage:
 
     def take_back(self) -> None:
         """The flush failed: its notes count again, where nothing newer was noted meanwhile."""
-        self.notes = {**self._leaving, **self.notes}
+        self.note_again(self._leaving)
         self._leaving = {}
+
+    def note_again(self, uses: Mapping[str, Use]) -> None:
+        """Uses that were noted before; what was noted since is newer."""
+        self.notes = {**uses, **self.notes}
 
     def find(self, key_id: str) -> Use | None:
         return self.notes.get(key_id) or self._leaving.get(key_id)
+
+
+def is_newer(use: Use, recorded_at_s: float) -> bool:
+    """Whether a note replaces a record. One that came back from the trail has whole seconds: it wins within its second."""
+    used_at_s = use[1]
+    return used_at_s >= (math.floor(recorded_at_s) if used_at_s.is_integer() else recorded_at_s)
 
 
 async def last_use(usage: LastUsage, store: Store, key_id: str) -> Use | None:
     """The newest use of a key that this worker knows of."""
     noted = usage.find(key_id)
     record = await store.get(KeyUsageRecord, key_id)
-    if record is None or (noted is not None and noted[1] >= record.used_at_s):
+    if record is None or (noted is not None and is_newer(noted, record.used_at_s)):
         return noted
     return record.operation, record.used_at_s, record.event_id, record.request_id

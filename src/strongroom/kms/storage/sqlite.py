@@ -148,12 +148,8 @@ class SqliteStore:
     async def commit(self, changes: Sequence[Change]) -> None:
         await self._writer.commit([self._write_of(change) for change in changes])
 
-    async def truncate_wal(self) -> None:
-        """Carry the WAL into the file and cut it to nothing: what was removed before is then in neither.
-
-        Raises:
-            StoreUnavailableError: another process keeps reading an old state, or the disk refused.
-        """
+    async def erase(self) -> None:
+        """Carry the WAL into the file and cut it to nothing: what was removed before is then in neither."""
         await self._writer.truncate_wal()
 
     def close(self) -> None:

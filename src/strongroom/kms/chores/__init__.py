@@ -55,10 +55,12 @@ class AuditHeads:
         )
 
 
-async def repeat(interval_s: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
+async def repeat(interval_s: float, name: str, chore: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
     """Do a chore again and again; one that fails is logged and done again at its time."""
+    pause_s = 0.0 if at_once else interval_s
     while True:
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(pause_s)
+        pause_s = interval_s
         try:
             await chore()
         except Exception as error:  # noqa: BLE001 -- a chore that ended would end silently.
