@@ -308,8 +308,8 @@ def test_nobody_is_told_what_exists_in_another_account(raw: RawKms) -> None:
     name = f"alias/own-{key_id}"
     assert_allowed(raw.call("CreateAlias", {"AliasName": name, "TargetKeyId": key_id}))
     unseen = (
-        f"User: {ROOT} is not authorized to perform: kms:DescribeKey on this resource because the resource does not exist in "
-        "this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+        f"User: {ROOT} is not authorized to perform: kms:DescribeKey on this resource because the resource does not exist "
+        "in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
     )
     for reference in (
         key_arn(key_id, account="111122223333"),
