@@ -25,7 +25,8 @@ from strongroom.kms.admin.commands import AdminCommands
 from strongroom.kms.admin.server import AdminServer
 from strongroom.kms.audit.events import RANDOM_BYTES, EventIds
 from strongroom.kms.audit.log import AuditLog
-from strongroom.kms.chores import repeat
+from strongroom.kms.chores.region_chores import RegionChores
+from strongroom.kms.chores.schedule import repeat
 from strongroom.kms.config import KmsConfig, RegionConfig
 from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
 from strongroom.kms.dispatch import Dispatcher
@@ -78,6 +79,7 @@ class App:
         commands = AdminCommands(self._regions, self._credentials, self._ids, config.worker, config.workers)
         self._admin = AdminServer(operators, {0, os.getuid(), *config.operator_uids}, commands)
         self._tasks: list[asyncio.Task[None]] = []
+        self._chores: list[RegionChores] = []
 
     def _make_region(self, region: RegionConfig) -> Region:
         return Region(self._config, region, self._identity, self._log, self._clock, self._batch)
@@ -90,6 +92,8 @@ class App:
     async def start(self) -> None:
         await self._home.open()  # 1, 2
         await run(self._require_somebody())  # 3
+        self._begin_chores(self._home)
+        self._regions.on_open = self._begin_chores
         self._supervisor.listen(self._regions.add, self._regions.refuse)
         await self._regions.open_all(self._config.regions[1:], _REGIONS_S_MAX)
         self._edge.sweep(asyncio.get_running_loop().time())
@@ -97,6 +101,11 @@ class App:
         self._admin.start()
         heads = partial(repeat, self._config.audit_head_interval_s, "signing the audit head", self._sign_head)
         self._tasks = [asyncio.create_task(chore) for chore in (heads(), repeat(1.0, "sweeping", self._sweep))]
+
+    def _begin_chores(self, region: Region) -> None:
+        chores = RegionChores(region.service, self._log, Path(self._config.audit_directory), self._config.worker)
+        chores.start()
+        self._chores.append(chores)
 
     async def _sign_head(self) -> None:
         await self._head_keeper.sign(self._clock())
@@ -149,6 +158,8 @@ class App:
             task.cancel()
         await self._regions.stop_opening()
         await self._edge.finish(_FINISH_S_MAX)
+        # Before the last head, so that what the chores did to the end is signed for.
+        await asyncio.gather(*[chores.stop() for chores in self._chores])
         with suppress(Exception):
             await asyncio.wait_for(self._head_keeper.sign_last(self._clock()), _LAST_HEAD_S_MAX)
         self._regions.close()

@@ -19,6 +19,7 @@ from strongroom.boundary.secret import AccessKeySecret
 from strongroom.kms.admin.inspection import SECTIONS, Inspection, Page
 from strongroom.kms.audit.events import EventIds, Origin
 from strongroom.kms.calls import Call
+from strongroom.kms.chores.clock_guard import accept_clock, held_since_s
 from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
 from strongroom.kms.faults import Fault
 from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
@@ -171,6 +172,16 @@ class AdminCommands:
         await self._commit(permit, Remove(record))
         return {"user": user}
 
+    # ── the clock ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def accept_clock(self, call: Call) -> list[dict[str, Any]]:
+        """The clock is right: keys are deleted again when they are due, in every region."""
+        accepted = []
+        for region in self._regions.opened():
+            permit = await region.service.gate.operator(call)
+            accepted.append({"region": region.name, "held_since_s": await accept_clock(region.service, permit)})
+        return accepted
+
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def status(self, call: Call) -> dict[str, Any]:
@@ -190,12 +201,13 @@ class AdminCommands:
 
     async def _region_status(self, service: Service) -> dict[str, Any]:
         """One whose HSM does not answer costs the others nothing: its answer says so."""
+        clock = {"held_since_s": await held_since_s(service.directory.store, service.region)}
         try:
             answer = await service.link.call((service.gate.chore("GetHsmStatus"),), (), GetHsmStatus, StatusAnswer)
         except Fault as fault:
             if service is self._service:
                 raise
-            return {"region": service.region, "hsm": None, "error": fault.code}
+            return {"region": service.region, "hsm": None, "error": fault.code, "clock": clock}
         report = decode_report(answer.report)
         assert isinstance(report, StatusReport)
         hsm = {
@@ -210,7 +222,7 @@ class AdminCommands:
             "frames": report.frames,
             "commands": report.commands,
         }
-        return {"region": service.region, "hsm": hsm}
+        return {"region": service.region, "hsm": hsm, "clock": clock}
 
     async def trace(self, call: Call, switch: str) -> list[dict[str, Any]]:
         """`on` and `off` switch the HSM's trace; `read` gives what it told since, and forgets it."""
@@ -278,6 +290,7 @@ _TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "delete-user": AdminCommands.delete_user,
     "list-access-keys": AdminCommands.list_access_keys,
     "update-access-key": AdminCommands.update_access_key,
+    "accept-clock": AdminCommands.accept_clock,
     "status": AdminCommands.status,
     "trace": AdminCommands.trace,
     "inspect": AdminCommands.inspect,
@@ -290,4 +303,5 @@ _MUTATES: Final = {
     "update-access-key",
     "delete-access-key",
     "delete-user",
+    "accept-clock",
 }

@@ -36,6 +36,7 @@ SEEN_EVERY_S: Final = 60.0
 # What a clock may differ from the uptime between two looks and still run steadily: corrections over the network are
 # seconds at the most.
 _DRIFT_S_MAX: Final = 60.0
+_ACCEPTANCE_ATTEMPTS_MAX: Final = 5
 _LOG = logging.getLogger("strongroom.kms")
 
 
@@ -81,13 +82,20 @@ async def accept_clock(service: Service, permit: Permit) -> float | None:
     """An operator says that the clock is right: since when destructive chores were held, and are no longer.
 
     Raises:
-        ConflictError: a worker looked at the clock at this moment; ask again.
+        ConflictError: workers look at the clock all the time; ask again.
     """
+    permit.redeem(KEYLESS)
     store, region = service.directory.store, service.region
-    marks = await _read(store, region)
-    hold = None if marks.held_since_s is None else 0.0
-    changes = _changes(marks, region, seen_s=service.clock(), hold=hold, steady_s=hold)
-    await service.directory.commit(((permit, KEYLESS),), changes)
+    for attempt in range(_ACCEPTANCE_ATTEMPTS_MAX):
+        marks = await _read(store, region)
+        hold = None if marks.held_since_s is None else 0.0
+        changes = _changes(marks, region, seen_s=service.clock(), hold=hold, steady_s=hold)
+        try:
+            await store.commit(changes)
+            break
+        except ConflictError:
+            if attempt + 1 == _ACCEPTANCE_ATTEMPTS_MAX:
+                raise
     return marks.held_since_s
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.kms.audit.log import AuditLog
-from strongroom.kms.chores import repeat
 from strongroom.kms.chores.clock_guard import ClockGuard
 from strongroom.kms.chores.deletion import KeyDeletion
 from strongroom.kms.chores.rotation import KeyRotation
+from strongroom.kms.chores.schedule import repeat
 from strongroom.kms.chores.usage_flush import UsageFlush
 from strongroom.kms.service import Service
 
