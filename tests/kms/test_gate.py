@@ -8,42 +8,24 @@ would have been sent. The last part runs over real HTTP.
 from __future__ import annotations
 
 import asyncio
-import json
-import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
 
-from strongroom.boundary.secret import AccessKeySecret, StoreKey
-from strongroom.kms.audit.events import RANDOM_BYTES, EventIds, Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.driver import run
 from strongroom.kms.faults import DryRunOperationException, Fault
 from strongroom.kms.gate import Demand, Gate
-from strongroom.kms.hsm_link.link import HsmLink, KeyHandle
-from strongroom.kms.iam.principals import root_arn, root_principal
-from strongroom.kms.keys.directory import Directory, PrincipalEntry
+from strongroom.kms.hsm_link.link import KeyHandle
 from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.permits import KEYLESS, Permit, PermitError
-from strongroom.kms.repositories import AliasRecord, KeyRecord, KeyState, MaterialRecord, MaterialState, Put
-from strongroom.kms.service import Service
-from strongroom.kms.storage.sqlite import SqliteStore
-from strongroom.kms.trail import Trail
-from strongroom.kms.wire.validation import decode_request
-from testkit.installation import ACCOUNT, REGION, Installation
-from testkit.raw import RawKms, allow, ask_admin, assert_allowed, assert_refused, b64, make_user, policy
-
-KEY, OTHER_KEY, PENDING_KEY = (str(uuid.UUID(int=number)) for number in (0xABCDEF, 2, 3))
-HBKID, OTHER_HBKID, PENDING_HBKID = (bytes([number]) * 32 for number in (1, 2, 3))
-ALIAS = "alias/one"
-ROOT = root_arn(ACCOUNT)
-BLOB = b64(b"SRCB\x01" + HBKID + bytes(100))
-NOW_S = 1_700_000_000.0
+from testkit.installation import ACCOUNT, Installation
+from testkit.raw import RawKms, allow, ask_admin, assert_allowed, assert_refused, make_user, policy
+from testkit.room import ALIAS, BLOB, KEY, OTHER_KEY, PENDING_KEY, ROOT, Room
 
 # For every operation requests that would succeed; those with tags or a dry run take ways of their own.
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
@@ -112,80 +94,6 @@ class StrayGate(Gate):
         await super().admit(call, demands, mutates=mutates)
         for admission in call.admissions:
             cast("Any", admission.permit).subject = str(uuid.UUID(int=99))
-
-
-class Room:
-    """A service without an HSM."""
-
-    def __init__(self, path: Path, gate: type[Gate]) -> None:
-        self.path = path
-        self.store = SqliteStore(path)
-        self.store.unlock(StoreKey(bytes(32)))
-        self.directory = Directory(self.store, ACCOUNT, REGION)
-        self.intents: list[str] = []
-
-        async def record(call: Call) -> None:
-            self.intents.append(call.operation)
-
-        self.gate = gate(self.directory, record)
-        self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda work: work())
-        # Nothing here comes as far as the log.
-        log = cast("Any", None)
-        trail = Trail(log, REGION, ACCOUNT, lambda: NOW_S, EventIds(bytes(RANDOM_BYTES)), is_strict=False)
-        self.service = Service(ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S, trail)
-        self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
-
-    async def fill(self) -> None:
-        changes = []
-        for key_id, hbkid in ((KEY, HBKID), (OTHER_KEY, OTHER_HBKID), (PENDING_KEY, PENDING_HBKID)):
-            pending = key_id == PENDING_KEY
-            record = KeyRecord(
-                key_id=key_id,
-                version=1,
-                account=ACCOUNT,
-                region=REGION,
-                state=KeyState.PENDING_DELETION if pending else KeyState.ENABLED,
-                spec="SYMMETRIC_DEFAULT",
-                usage="ENCRYPT_DECRYPT",
-                origin="AWS_KMS",
-                multi_region=False,
-                description="",
-                key_policy=default_policy(ACCOUNT),
-                tags={},
-                created_at_s=NOW_S,
-                deletion_at_s=NOW_S if pending else None,
-            )
-            material = MaterialRecord(
-                hbkid=hbkid, version=1, key_id=key_id, state=MaterialState.CURRENT, ekt=b"ekt", created_at_s=NOW_S
-            )
-            changes += [Put(record, replaces=None), Put(material, replaces=None)]
-        alias = AliasRecord(
-            account=ACCOUNT, region=REGION, name=ALIAS, version=1, key_id=KEY, created_at_s=NOW_S, updated_at_s=NOW_S
-        )
-        await run(self.store.commit([*changes, Put(alias, replaces=None)]))
-
-    def dump(self) -> list[str]:
-        with closing(sqlite3.connect(self.path)) as connection:
-            return list(connection.iterdump())
-
-    async def serve(self, name: str, request: dict[str, Any]) -> tuple[Call, Any, BaseException | None, bool]:
-        """The call, its result or its error, and whether it waits for the HSM."""
-        row, typed = TABLE[name], decode_request(name, json.dumps(request).encode())
-        call = Call("request", name, self.caller, Origin("192.0.2.1", "a client"))
-
-        async def both() -> Any:
-            await self.gate.admit(call, row.demands(typed), mutates=row.mutates)
-            return await row.run(self.service, call, typed)
-
-        future = run(both())
-        for _ in range(400):
-            if future.done() or self.link._waiting:
-                break
-            await asyncio.sleep(0.005)
-        if not future.done():
-            return call, None, None, True
-        error = future.exception()
-        return call, None if error else future.result(), error, False
 
 
 @pytest.fixture
