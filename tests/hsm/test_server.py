@@ -184,8 +184,8 @@ def test_nobody_is_let_in_when_the_list_of_user_ids_is_empty() -> None:
         running.stop()
 
 
-def test_the_65th_connection_is_refused_until_one_leaves(server: RunningServer) -> None:
-    wires = [server.connect() for _ in range(64)]
+def test_the_161st_connection_is_refused_until_one_leaves(server: RunningServer) -> None:
+    wires = [server.connect() for _ in range(160)]
     assert all(wire.is_alive() for wire in wires)
     assert server.connect().receive() is None
     wires[10].socket.close()

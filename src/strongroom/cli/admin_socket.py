@@ -15,13 +15,30 @@ class AdminRefusedError(Exception):
 
 
 def ask(home: Path, command: str, timeout_s: float = _TIMEOUT_S, /, **arguments: str) -> Any:
-    """The result of a command.
+    """The result of a command, done by whichever worker is there first.
 
     Raises:
         AdminRefusedError: the service refused it.
         ConnectionError: no service runs on this home, or this user may not ask.
     """
-    path = home / "run" / "kms" / "admin.sock"
+    return _ask(_sockets(home) / "admin.sock", command, timeout_s, arguments)
+
+
+def workers(home: Path) -> list[str]:
+    """Names of the workers that the last start had."""
+    return sorted((path.stem for path in _sockets(home).glob("w*.sock")), key=lambda name: (len(name), name))
+
+
+def ask_worker(home: Path, worker: str, command: str, **arguments: str) -> Any:
+    """`ask`, of one worker: what it says of itself."""
+    return _ask(_sockets(home) / f"{worker}.sock", command, _TIMEOUT_S, arguments)
+
+
+def _sockets(home: Path) -> Path:
+    return home / "run" / "kms"
+
+
+def _ask(path: Path, command: str, timeout_s: float, arguments: dict[str, str]) -> Any:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout_s)
         try:

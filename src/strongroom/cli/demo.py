@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from strongroom.cli.admin_socket import AdminRefusedError, ask
+from strongroom.cli.admin_socket import AdminRefusedError, ask_worker, workers
 from strongroom.cli.envelope import CHUNK_BYTES, EnvelopeError, decrypt_file, encrypt_file, wipe
 from strongroom.cli.kms_client import ApiRefusedError, KmsClient, SettingError, credentials_from
 
@@ -105,12 +105,16 @@ class HsmTrace:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.missing = ""
+        # Each worker has a trace of its own, and any of them may serve the next call.
+        self._workers = workers(home)
+        self.missing = "" if self._workers else f"no service answers on {home / 'run' / 'kms'}"
         self._ask("on")
 
     def _ask(self, switch: str) -> list[dict[str, Any]]:
         try:
-            return list(ask(self._home, "trace", switch=switch))
+            return [
+                entry for worker in self._workers for entry in ask_worker(self._home, worker, "trace", switch=switch)
+            ]
         except (OSError, AdminRefusedError) as error:
             self.missing = str(error)
             return []

@@ -8,12 +8,13 @@ import os
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.admin_socket import AdminRefusedError, ask
-from strongroom.cli.deep_check import Finding, check_domain, check_store
+from strongroom.cli.admin_socket import AdminRefusedError, ask, ask_worker, workers
+from strongroom.cli.deep_check import Finding, check_domain, check_store, sort_bundles
 
 
 def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -47,9 +48,14 @@ def _run(parsed: argparse.Namespace, home: Path) -> int:
     if parsed.recovery_bundle and not parsed.deep:
         print("strongroom: --recovery-bundle goes with --deep", file=sys.stderr)
         return 2
-    findings = [*_files(home), *_service(home), *_audit(home)]
-    if parsed.deep:
-        findings += [*check_domain(home, [Path(path) for path in parsed.recovery_bundle]), *check_store(home)]
+    places = _places(home)
+    findings = [*_files(home), *_credential(home), *_service(home), *_audit(home)]
+    bundles = sort_bundles(places, [Path(path) for path in parsed.recovery_bundle])
+    for region, place in places.items():
+        found = [] if place == home else [*_files(place)]
+        if parsed.deep:
+            found += [*check_domain(home, place, region, bundles[region]), *check_store(home, region)]
+        findings += found if place == home else [(verdict, f"{region}: {text}") for verdict, text in found]
     if parsed.json:
         print(json.dumps([{"verdict": verdict, "finding": text} for verdict, text in findings]))
     else:
@@ -58,8 +64,14 @@ def _run(parsed: argparse.Namespace, home: Path) -> int:
     return 1 if any(verdict == "bad" for verdict, _ in findings) else 0
 
 
-def _files(home: Path) -> Iterator[Finding]:
-    seal = home / "seal" / "local.secret"
+def _places(home: Path) -> dict[str, Path]:
+    """Where each region's own lie, the home region's first."""
+    settings = tomllib.loads((home / "strongroom.toml").read_text(encoding="utf-8"))
+    return {settings["region"]: home, **{name: home / "regions" / name for name in settings.get("regions", [])}}
+
+
+def _files(place: Path) -> Iterator[Finding]:
+    seal = place / "seal" / "local.secret"
     try:
         mode, owner = stat.S_IMODE(seal.stat().st_mode), seal.stat().st_uid
     except PermissionError:
@@ -72,26 +84,30 @@ def _files(home: Path) -> Iterator[Finding]:
             ("ok" if private else "bad"),
             f"the seal's secret is readable by user {owner} {'only' if private else 'and others'}",
         )
-    states = sorted((home / "hsm").glob("*.state.?"))
+    states = sorted((place / "hsm").glob("*.state.?"))
     same = len({state.read_bytes() for state in states}) == 1
     yield (
         ("ok" if len(states) >= 2 and same else "bad"),
         f"{len(states)} copies of the HSM's sealed state, {'equal' if same else 'different'}",
     )
-    yield from _recovery(home)
+    yield from _recovery(place)
 
 
-def _recovery(home: Path) -> Iterator[Finding]:
+def _recovery(place: Path) -> Iterator[Finding]:
     """Files for people that should lie elsewhere by now."""
     try:
-        left = sorted(path.name for path in (home / "recovery").iterdir() if path.name.startswith("recovery-"))
+        left = sorted(path.name for path in (place / "recovery").iterdir() if path.name.startswith("recovery-"))
     except OSError:
         yield "ok", "the recovery directory is out of this user's sight"
     else:
         if left:
-            yield "weak", f"{', '.join(left)} still in {home / 'recovery'}: take them to two safe places"
+            yield "weak", f"{', '.join(left)} still in {place / 'recovery'}: take them to two safe places"
         else:
             yield "ok", "no recovery bundle or share lies in the home"
+
+
+def _credential(home: Path) -> Iterator[Finding]:
+    """The first administrator's, which should lie elsewhere by now."""
     first = home / "service" / "first-access-key"
     try:
         if first.exists():
@@ -106,8 +122,8 @@ def _service(home: Path) -> Iterator[Finding]:
     except (ConnectionError, AdminRefusedError) as error:
         yield "bad", str(error)
         return
+    yield from _hsms(status)
     hsm = status["hsm"]
-    yield ("ok" if hsm["state"] == "OPERATIONAL" else "bad"), f"the HSM {hsm['id']} is {hsm['state']}"
     measures = hsm["measures"]
     arena = measures["arena"]
     yield ("ok" if arena == "memfd_secret" else "weak"), f"keys lie in {arena} memory"
@@ -122,12 +138,36 @@ def _service(home: Path) -> Iterator[Finding]:
         )
     else:
         yield "ok", f"HSM and service run as two users ({hsm_uid} and {kms_uid})"
-    audit = status["audit"]
-    takes = audit["takes records"]
-    yield (
-        ("ok" if takes else "bad"),
-        f"the audit trail has {audit['records']} records and {'takes' if takes else 'refuses'} more",
-    )
+    yield from _workers(home)
+
+
+def _hsms(status: dict[str, Any]) -> Iterator[Finding]:
+    several = len(status["regions"]) > 1 or status["not open"]
+    for region in status["regions"]:
+        hsm, where = region["hsm"], f" in {region['region']}" if several else ""
+        if hsm is None:
+            yield "bad", f"the HSM{where} does not answer"
+        else:
+            yield ("ok" if hsm["state"] == "OPERATIONAL" else "bad"), f"the HSM {hsm['id']}{where} is {hsm['state']}"
+    for name in status["not open"]:
+        yield "bad", f"the region {name} is not open: its HSM or its store cannot be used"
+
+
+def _workers(home: Path) -> Iterator[Finding]:
+    """Each worker has an audit chain of its own."""
+    names = workers(home)
+    for name in names:
+        prefix = "the audit trail" if len(names) == 1 else f"worker {name}: its audit chain"
+        try:
+            audit = ask_worker(home, name, "status")["audit"]
+        except (ConnectionError, AdminRefusedError) as error:
+            yield "bad", f"worker {name}: {error}"
+            continue
+        takes = audit["takes records"]
+        yield (
+            ("ok" if takes else "bad"),
+            f"{prefix} has {audit['records']} records and {'takes' if takes else 'refuses'} more",
+        )
 
 
 def _audit(home: Path) -> Iterator[Finding]:

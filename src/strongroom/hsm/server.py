@@ -21,8 +21,9 @@ from strongroom.hsm.module import Module, MuteError
 
 # One buffer for all reads: a fresh one of this size would be overwritten by the allocator at every read.
 _READ_BYTES: Final = 64 * 1024
-_CONNECTIONS_MAX: Final = 64
-_BACKLOG: Final = 64
+# Each of 64 workers has one connection, and a second one while it renews its session.
+_CONNECTIONS_MAX: Final = 160
+_BACKLOG: Final = 160
 
 
 def listen(path: str) -> socket.socket:

@@ -211,13 +211,22 @@ class Supervisor:
                 settings = self.home.add_region(hsm.region)
                 self._prepared = msgspec.structs.replace(self.prepared, settings=settings)
                 hsm.is_made = True
+                if not self._starting:
+                    _say(f"the region {hsm.region} is made; what recovers its keys lies in {hsm.place.recovery}")
         except (HomeError, OSError) as error:
             self._not_started(hsm, error)
             return
         if not self._starting and self._workers:
+            self._tell_of(hsm)
+
+    def _tell_of(self, hsm: Hsm) -> None:
+        """To the workers that run, and to those that are started later."""
+        for worker in self._workers:
+            worker.tell(describe_region(hsm.place, hsm.region))
+        try:
             self._write_config()
-            for worker in self._workers:
-                worker.tell(describe_region(hsm.place, hsm.region))
+        except (HomeError, OSError) as error:
+            _say(f"the workers' configuration could not be written, and stays as it was: {error}")
 
     def _not_started(self, hsm: Hsm, error: Exception) -> None:
         """One that was made is tried again; one that was asked for while we ran is given up, and what there is stays."""

@@ -246,13 +246,16 @@ class AdminCommands:
         link.traces.clear()
         return traces
 
-    async def inspect(self, call: Call, section: str, after: str) -> Page:
+    async def inspect(self, call: Call, region: str, section: str, after: str) -> Page:
         """A page of what `strongroom doctor --deep` looks at; `sections` names the sections."""
+        service = self._regions.find(region or self._service.region)
+        if service is None:
+            raise AdminError(f"the region {region} is not open")
         if section not in SECTIONS:
             raise AdminError(f"there is no section {section!r}")
         if not (after.isascii() and after.isdigit() and len(after) < 19):
             raise AdminError(f"no page follows {after!r}")
-        return await Inspection(self._service).page(section, int(after))
+        return await Inspection(service).page(section, int(after))
 
     async def sections(self, call: Call) -> list[str]:
         """What `inspect` can look at."""
