@@ -100,14 +100,14 @@ class Room:
         assert record is not None
         changed = msgspec.structs.replace(record, version=record.version + 1, **fields)
         await run(self.store.commit([Put(changed, replaces=record.version)]))
-        self.directory.refresh(lambda: None)
 
     def dump(self) -> list[str]:
         with closing(sqlite3.connect(self.path)) as connection:
             return list(connection.iterdump())
 
     async def serve(self, name: str, request: dict[str, Any]) -> tuple[Call, Any, BaseException | None, bool]:
-        """The call, its result or its error, and whether it waits for the HSM."""
+        """The call, its result or its error, and whether it waits for the HSM; changes are seen first, as in a batch."""
+        self.directory.refresh(lambda: None)
         row, typed = TABLE[name], decode_request(name, json.dumps(request).encode())
         call = Call("request", name, self.caller, Origin("192.0.2.1", "a client"))
 
