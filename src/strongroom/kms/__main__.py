@@ -24,19 +24,24 @@ from strongroom.kms.faults import Fault
 from strongroom.kms.process import confine, harden
 from strongroom.kms.regions import CANNOT_OPEN
 from strongroom.kms.supervision import Supervisor
+from strongroom.kms.telemetry.lines import LineWriter
+from strongroom.kms.telemetry.service_log import ServiceLog, log_unhandled
 
 # What an operator can do something about; anything else is ours to see in full.
 _CANNOT_START = (*CANNOT_OPEN, AuditDamagedError, AuditInUseError, AuditUnavailableError)
 
 
-async def _serve(config: KmsConfig, channel_fd: int, listen_fd: int, operators_fds: list[int]) -> None:
+async def _serve(config: KmsConfig, arguments: argparse.Namespace, lines: LineWriter) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_unhandled)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # The terminal's Ctrl-C is the supervisor's to act on.
-    supervisor = Supervisor(socket.socket(fileno=channel_fd))
-    listening, *operators = (socket.socket(fileno=descriptor) for descriptor in (listen_fd, *operators_fds))
-    app = App(config, supervisor, listening, operators)
+    supervisor = Supervisor(socket.socket(fileno=arguments.channel_fd))
+    descriptors = (arguments.listen_fd, *arguments.operators_fd)
+    listening, *operators = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+    metrics = None if arguments.metrics_fd is None else socket.socket(fileno=arguments.metrics_fd)
+    app = App(config, supervisor, listening, operators, metrics, lines)
     await app.start()
     # What lives now lives long: the collector need not look at it again.
     gc.collect()
@@ -55,9 +60,11 @@ def main() -> None:
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--operators-fd", type=int, action="append", default=[])
+    parser.add_argument("--metrics-fd", type=int)
     arguments = parser.parse_args()
     harden(arguments.parent)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s %(levelname)s %(message)s")
+    lines = LineWriter(sys.stderr.fileno())
+    _log_to(lines, arguments.worker)
     try:
         config = load_config(arguments.config, arguments.worker)
     except ValueError as error:  # msgspec's and tomllib's refusals are such.
@@ -65,10 +72,20 @@ def main() -> None:
     if config.confine_writing and not confine(config.confine_reading, config.confine_writing):
         logging.getLogger("strongroom.kms").warning("this kernel has no Landlock: the service can see the HSM's seal")
     try:
-        uvloop.run(_serve(config, arguments.channel_fd, arguments.listen_fd, arguments.operators_fd))
+        uvloop.run(_serve(config, arguments, lines))
     except _CANNOT_START as error:
         reason = f"{error.code}: the HSM did not answer or refused" if isinstance(error, Fault) else str(error)
         raise SystemExit(f"strongroom: the service cannot start: {reason}") from None
+    finally:
+        lines.close()
+
+
+def _log_to(lines: LineWriter, worker: str) -> None:
+    """Everything that anything logs becomes lines; of what is no warning, our own words only."""
+    root = logging.getLogger()
+    root.addHandler(ServiceLog(lines, worker))
+    root.setLevel(logging.WARNING)
+    logging.getLogger("strongroom").setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

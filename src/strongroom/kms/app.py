@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from strongroom.kms.admin.commands import AdminCommands
 from strongroom.kms.admin.server import AdminServer
 from strongroom.kms.audit.events import RANDOM_BYTES, EventIds
 from strongroom.kms.audit.log import AuditLog
+from strongroom.kms.chores.clock_guard import held_since_s
 from strongroom.kms.chores.region_chores import RegionChores
 from strongroom.kms.chores.schedule import repeat
 from strongroom.kms.config import KmsConfig, RegionConfig
@@ -37,11 +38,19 @@ from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
 from strongroom.kms.repositories import AccessKeyRecord, Put, UserRecord
 from strongroom.kms.supervision import Supervisor
+from strongroom.kms.telemetry.families import Sources
+from strongroom.kms.telemetry.lines import LineWriter
+from strongroom.kms.telemetry.reporting import Reporting
+from strongroom.kms.telemetry.request_log import RequestLog
+from strongroom.kms.telemetry.tallies import Tallies
+from strongroom.kms.telemetry.telemetry import Telemetry
 from strongroom.kms.wire.acceptor import Acceptor
 from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 
 # A start waits this long for regions beside the home region, and then serves without those that are not open.
 _REGIONS_S_MAX: Final = 5.0
+# How often the audit trail is looked through for what may go.
+_RETENTION_S: Final = 3600.0
 # A stop waits this long for answers that are under way.
 _FINISH_S_MAX: Final = 3.0
 # And this long for its turn to sign what was recorded; whoever still keeps the heads then stops later, and signs for all.
@@ -50,19 +59,32 @@ _ADMINISTRATOR: Final = "admin"
 _ADMINISTRATOR_POLICY: Final = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 
 
+_LOG = logging.getLogger("strongroom.kms")
+
+
 class App:
     """One worker."""
 
     def __init__(
-        self, config: KmsConfig, supervisor: Supervisor, listening: socket.socket, operators: Sequence[socket.socket]
+        self,
+        config: KmsConfig,
+        supervisor: Supervisor,
+        listening: socket.socket,
+        operators: Sequence[socket.socket],
+        metrics: socket.socket | None,
+        lines: LineWriter,
     ) -> None:
-        """`listening` and `operators` are the sockets on which customers and operators are served."""
+        """`listening`, `operators` and `metrics` are the sockets on which each is served; `lines` is where to log."""
         self._config = config
         self._supervisor = supervisor
         self._clock = time.time
         self._ids = EventIds(os.urandom(RANDOM_BYTES))
         self._log = AuditLog(
-            Path(config.audit_directory), config.worker, clock=self._clock, event_ids=EventIds(os.urandom(RANDOM_BYTES))
+            Path(config.audit_directory),
+            config.worker,
+            clock=self._clock,
+            event_ids=EventIds(os.urandom(RANDOM_BYTES)),
+            segment_bytes_max=config.audit_segment_bytes,
         )
         self._identity = _load_identity(config)
         home = self._make_region(config.regions[0])
@@ -70,7 +92,8 @@ class App:
         self._regions = Regions(home, self._make_region, supervisor, on_first_use=config.development)
         service = home.service
         self._credentials = Credentials(service.directory, service.link, service.gate)
-        self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids)
+        telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
+        self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
         self._edge = Edge(self._dispatcher.submit, Clocks(self._clock))
         self._acceptor = Acceptor(listening, lambda: HttpConnection(self._edge), _tls(config))
         self._head_keeper = HeadKeeper(
@@ -80,6 +103,15 @@ class App:
         self._admin = AdminServer(operators, {0, os.getuid(), *config.operator_uids}, commands)
         self._tasks: list[asyncio.Task[None]] = []
         self._chores: list[RegionChores] = []
+        self._reporting = None if metrics is None else self._make_reporting(metrics, telemetry.tallies, lines)
+
+    def _make_reporting(self, listening: socket.socket, tallies: Tallies, lines: LineWriter) -> Reporting:
+        sources = Sources(
+            *(tallies, self._edge, self._log, self._head_keeper, lines),
+            *(self._regions, self._chores, self._clock),
+        )
+        place, worker = Path(self._config.metrics_directory), self._config.worker
+        return Reporting(sources, listening, place, worker, is_alone=self._config.workers == 1)
 
     def _make_region(self, region: RegionConfig) -> Region:
         return Region(self._config, region, self._identity, self._log, self._clock, self._batch)
@@ -99,8 +131,17 @@ class App:
         self._edge.sweep(asyncio.get_running_loop().time())
         self._acceptor.start()  # 4
         self._admin.start()
-        heads = partial(repeat, self._config.audit_head_interval_s, "signing the audit head", self._sign_head)
-        self._tasks = [asyncio.create_task(chore) for chore in (heads(), repeat(1.0, "sweeping", self._sweep))]
+        chores = [
+            repeat(self._config.audit_head_interval_s, "signing the audit head", self._sign_head),
+            repeat(1.0, "sweeping", self._sweep),
+        ]
+        if self._config.audit_keep_days:
+            chores.append(repeat(_RETENTION_S, "audit retention", self._retain))
+        if self._reporting is not None:
+            self._reporting.start()
+            chores.append(repeat(1.0, "telling the metrics", self._reporting.tick))
+        self._tasks = [asyncio.create_task(chore) for chore in chores]
+        _LOG.info("worker %s serves", self._config.worker)
 
     def _begin_chores(self, region: Region) -> None:
         chores = RegionChores(region.service, self._log, Path(self._config.audit_directory), self._config.worker)
@@ -109,6 +150,11 @@ class App:
 
     async def _sign_head(self) -> None:
         await self._head_keeper.sign(self._clock())
+
+    async def _retain(self) -> None:
+        """Evidence is not destroyed by a clock that jumped."""
+        if await held_since_s(self._home.store, self._home.name) is None:
+            await self._head_keeper.retain(self._config.audit_keep_days, self._clock())
 
     async def _sweep(self) -> None:
         self._edge.sweep(asyncio.get_running_loop().time())
@@ -152,8 +198,11 @@ class App:
     # ── stop ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def stop(self) -> None:  # 5
+        _LOG.info("worker %s stops", self._config.worker)
         self._acceptor.close()
         self._admin.stop()
+        if self._reporting is not None:
+            self._reporting.stop()
         for task in self._tasks:
             task.cancel()
         await self._regions.stop_opening()

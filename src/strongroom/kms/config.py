@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -41,6 +42,14 @@ class KmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Answers wait for the audit's sync as well as its write.
     strict_audit: bool = False
     audit_head_interval_s: float = 5.0
+    # A segment that is longer is followed by a new one.
+    audit_segment_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 64 << 20
+    # Segments and heads older than this go; 0 keeps them for ever.
+    audit_keep_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    # Which requests are logged beside being audited.
+    request_log: Literal["all", "errors", "off"] = "errors"
+    # Where workers tell each other their numbers, if anybody asks for them.
+    metrics_directory: str = ""
     # How many workers there are, and which one this is.
     workers: int = 1
     worker: str = "w1"

@@ -9,6 +9,7 @@ of answers completes is one batch too: one write to the audit trail, then the an
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -33,6 +34,7 @@ from strongroom.kms.operations.table import TABLE, Operation
 from strongroom.kms.regions import Regions
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
 from strongroom.kms.service import Service
+from strongroom.kms.telemetry.telemetry import Telemetry
 from strongroom.kms.trail import Trail, logged_parameters
 from strongroom.kms.wire.http import JSON_TYPE, HttpConnection
 from strongroom.kms.wire.model import Shape
@@ -65,7 +67,10 @@ class _Completed(msgspec.Struct, gc=False):
 
     record: bytes
     connection: HttpConnection
-    request_id: str
+    call: Call
+    region: str
+    # Why it was refused; empty for a success.
+    code: str
     status: int
     content_type: bytes
     body: bytes
@@ -80,7 +85,7 @@ _ROUTES: Final[dict[bytes, tuple[str, Operation | None]]] = {
 class Dispatcher:
     """Holds the batches of one worker."""
 
-    def __init__(self, regions: Regions, credentials: Credentials, ids: EventIds) -> None:
+    def __init__(self, regions: Regions, credentials: Credentials, ids: EventIds, telemetry: Telemetry) -> None:
         home = regions.home.service
         self._regions = regions
         self._home: Final[Service] = home
@@ -92,6 +97,7 @@ class Dispatcher:
         # Every region's trail leads into the same log.
         self._trail: Final[Trail] = home.trail
         self._ids = ids
+        self._telemetry = telemetry
         self._verifier = Verifier()
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
         self._completed: list[_Completed] = []
@@ -117,9 +123,11 @@ class Dispatcher:
 
     def _run_fresh(self) -> None:
         arrived, self._arrived = self._arrived, []
+        now_s = time.perf_counter()
 
         def begin() -> None:
             for connection, request in arrived:
+                connection.arrived_s = now_s
                 try:
                     self._begin(connection, request)
                 except Exception as error:  # noqa: BLE001 -- one request fails alone.
@@ -171,8 +179,9 @@ class Dispatcher:
         for done in completed:
             status, body = done.status, done.body
             if not recorded:
-                status, body = 500, _error_body(done.content_type, "KMSInternalException", "", done.request_id)
-            done.connection.answer(status, done.content_type, done.request_id, body)
+                status, body = 500, _error_body(done.content_type, "KMSInternalException", "", done.call.request_id)
+            done.connection.answer(status, done.content_type, done.call.request_id, body)
+        self._telemetry.settled(completed, recorded=recorded)
 
     def _complete(self, done: _Completed) -> None:
         self._completed.append(done)
@@ -242,6 +251,7 @@ class Dispatcher:
         request_id = self._ids()
         status, content_type = _error_status(code, services)
         connection.answer(status, content_type, request_id, _error_body(content_type, code, message, request_id))
+        self._telemetry.refused(request_id, status, code, connection.peer)
 
     # ── 2. which operation, 3. the typed request ────────────────────────────────────────────────────────────────
 
@@ -359,11 +369,12 @@ class Dispatcher:
         row = TABLE.get(call.operation)
         record = region.trail.outcome(call, fault, read_only=row is None or not row.mutates)
         if fault is None:
-            status, body = 200, b"" if response is None else encode_response(response)
+            code, status, body = "", 200, b"" if response is None else encode_response(response)
         else:
-            status, _ = _error_status(fault.code, _KMS)
-            body = _error_body(JSON_TYPE, fault.code, fault.message, call.request_id)
-        self._complete(_Completed(record, connection, call.request_id, status, JSON_TYPE, body))
+            code = fault.code
+            status, _ = _error_status(code, _KMS)
+            body = _error_body(JSON_TYPE, code, fault.message, call.request_id)
+        self._complete(_Completed(record, connection, call, region.region, code, status, JSON_TYPE, body))
 
     def _sts(
         self,
@@ -388,7 +399,8 @@ class Dispatcher:
             fault = None
             status, body = 200, query.format_result("GetCallerIdentity", get_caller_identity.run(call), request_id)
         record = region.trail.outcome(call, fault, read_only=True)
-        self._complete(_Completed(record, connection, request_id, status, query.CONTENT_TYPE, body))
+        code = "" if fault is None else fault.code
+        self._complete(_Completed(record, connection, call, region.region, code, status, query.CONTENT_TYPE, body))
 
 
 def _services_of(request: HttpRequest) -> frozenset[str]:

@@ -7,18 +7,22 @@ time, and so one of them goes on when the keeper is gone.
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Final
 
 from strongroom.boundary.messages import SignatureAnswer, SignAuditHead
 from strongroom.kms.audit.heads import AuditInUseError, HeadLog
 from strongroom.kms.audit.log import AuditLog
+from strongroom.kms.audit.retention import retain_heads
 from strongroom.kms.driver import run
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
 
 # How often a worker that stops looks whether the one that keeps the heads has stopped.
 _KEEPER_STOPS_S: Final = 0.05
+_DAY_S: Final = 86_400.0
+_LOG = logging.getLogger("strongroom.kms")
 
 
 class HeadKeeper:
@@ -31,14 +35,41 @@ class HeadKeeper:
         self._link = link
         self._gate = gate
         self._domain_id = domain_id
+        # A head that is signed while head lines are removed would go with them.
+        self._heads_are_ours = asyncio.Lock()
+
+    @property
+    def heads(self) -> HeadLog | None:
+        """The head log, where this worker keeps it."""
+        return self._heads
+
+    async def retain(self, days: float, now_s: float) -> None:
+        """Remove what is older from this worker's chain, from those of workers that are no more, and from the heads.
+
+        Raises:
+            AuditUnavailableError: the trail could not record that it does.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._heads_are_ours:
+            removed = await loop.run_in_executor(None, self._log.retain, days)
+            heads = self._heads
+            if heads is not None:
+                cutoff_s = now_s - days * _DAY_S
+                await loop.run_in_executor(None, retain_heads, self._directory, heads, self._log, cutoff_s)
+        if removed:
+            _LOG.info("audit retention removed %d segments, the last is %s", len(removed), removed[-1])
 
     async def sign(self, now_s: float) -> bool:
         """One head, if anything was recorded since the last; False when another worker keeps them.
 
         Files are touched in a thread.
         """
-        loop = asyncio.get_running_loop()
         self._log.flush_noise(now_s)
+        async with self._heads_are_ours:
+            return await self._sign()
+
+    async def _sign(self) -> bool:
+        loop = asyncio.get_running_loop()
         heads = await loop.run_in_executor(None, self._keep)
         if heads is None:
             return False

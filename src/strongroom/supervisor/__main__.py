@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import math
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from strongroom.supervisor.supervise import REGION, Supervisor
 
 # Two descriptors and one connection to each region's HSM per worker; more than a machine has cores helps nobody.
 _WORKERS_MAX = 64
+# Smaller files of the audit trail would be more names than records.
+_SEGMENT_BYTES_MIN = 1 << 16
 _DEFAULT_HOME = "~/.strongroom"
 _DEVELOPMENT_HOME = "~/.strongroom-dev"
 
@@ -47,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument(
             "--strict-audit", action="store_true", help="answer only when the audit record is on stable storage"
         )
+        _add_what_is_told(up)
         up.add_argument("--workers", type=int, default=1, help="processes of the service (default 1)")
         up.add_argument("--hsms", type=int, default=1, help="HSM processes per region (one, for now)")
     back = commands.add_parser(
@@ -61,6 +65,36 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("--share", required=True, action="append", help="a share's file; once per share")
     back.add_argument("--region", default="", help="the region to bring back (default: the home's own)")
     return parser
+
+
+def _add_what_is_told(up: argparse.ArgumentParser) -> None:
+    """What the service records, logs and counts."""
+    up.add_argument(
+        "--audit-segment-bytes",
+        type=int,
+        default=64 << 20,
+        metavar="N",
+        help="a file of the audit trail that is longer is followed by a new one (default 64 MiB)",
+    )
+    up.add_argument(
+        "--audit-keep-days",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="remove what is older from the audit trail, which says so (default: keep everything)",
+    )
+    up.add_argument(
+        "--request-log",
+        choices=("all", "errors", "off"),
+        default="errors",
+        help="which requests are a JSON line on standard error; the audit trail has all (default errors)",
+    )
+    up.add_argument(
+        "--metrics-listen",
+        default="",
+        metavar="ADDRESS:PORT",
+        help="serve Prometheus metrics there (default: nowhere), for example 127.0.0.1:9464",
+    )
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -86,6 +120,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         raise HomeError("this version runs one HSM per region")
     if arguments.account and not (len(arguments.account) == 12 and arguments.account.isdigit()):
         raise HomeError("--account takes 12 digits")
+    _require_retention(arguments.audit_segment_bytes, arguments.audit_keep_days)
     home = arguments.home or (_DEVELOPMENT_HOME if arguments.dev else _DEFAULT_HOME)
     actors = ("hsm", "kms") if arguments.command == "up" else (arguments.command,)
     return Options(
@@ -99,8 +134,33 @@ def _options(arguments: argparse.Namespace) -> Options:
         workers=arguments.workers,
         tls_certificate=arguments.tls_cert and str(Path(arguments.tls_cert).absolute()),
         strict_audit=arguments.strict_audit,
+        audit_segment_bytes=arguments.audit_segment_bytes,
+        audit_keep_days=arguments.audit_keep_days,
+        request_log=arguments.request_log,
+        metrics=_metrics(arguments.metrics_listen),
         tls_key=arguments.tls_key and str(Path(arguments.tls_key).absolute()),
     )
+
+
+def _require_retention(segment_bytes: int, keep_days: float) -> None:
+    if segment_bytes < _SEGMENT_BYTES_MIN:
+        raise HomeError(f"--audit-segment-bytes takes a number from {_SEGMENT_BYTES_MIN}")
+    if not 0 <= keep_days < math.inf:
+        raise HomeError("--audit-keep-days takes a number of days; 0 keeps everything")
+
+
+def _metrics(given: str) -> tuple[str, int] | None:
+    if not given:
+        return None
+    address, _, port = given.rpartition(":")
+    try:
+        ipaddress.ip_address(address.strip("[]"))
+        is_port = port.isascii() and 1 <= int(port) <= 65_535
+    except ValueError:
+        is_port = False
+    if not is_port:
+        raise HomeError("--metrics-listen takes an IP address and a port, such as 127.0.0.1:9464")
+    return address.strip("[]"), int(port)
 
 
 def main() -> None:

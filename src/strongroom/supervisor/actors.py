@@ -123,7 +123,7 @@ class Worker(Actor):
         self.close()
         operators = (self._listeners.operators, self._listeners.operators_of[self.worker])
         self.process, self.channel = children.start_kms(
-            self._config, self._uid, self.worker, self._listeners.public, operators
+            self._config, self._uid, self.worker, self._listeners.public, operators, self._listeners.metrics
         )
         self.channel.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
         self.ready_by_s = time.monotonic() + READY_S_MAX

@@ -57,18 +57,25 @@ def start_hsm(config: str, uid: int) -> tuple[subprocess.Popen[bytes], socket.so
 
 
 def start_kms(
-    config: str, uid: int, worker: str, listening: socket.socket, operators: Sequence[socket.socket]
+    config: str,
+    uid: int,
+    worker: str,
+    listening: socket.socket,
+    operators: Sequence[socket.socket],
+    metrics: socket.socket | None,
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A worker and its channel to us; it takes connections from the sockets given, which it shares with others."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        passed = [theirs.fileno(), listening.fileno(), *(sock.fileno() for sock in operators)]
+        asked = [] if metrics is None else [metrics.fileno()]
+        passed = [theirs.fileno(), listening.fileno(), *(sock.fileno() for sock in operators), *asked]
         process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
             [
                 *(sys.executable, "-P", "-s", "-m", "strongroom.kms", "--config", config, "--worker", worker),
                 *("--parent", str(os.getpid()), "--channel-fd", str(theirs.fileno())),
                 *("--listen-fd", str(listening.fileno())),
                 *(word for sock in operators for word in ("--operators-fd", str(sock.fileno()))),
+                *(word for descriptor in asked for word in ("--metrics-fd", str(descriptor))),
             ],
             env={**_environment(), "GLIBC_TUNABLES": _HUGE_PAGES},
             pass_fds=passed,

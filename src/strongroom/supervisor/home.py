@@ -10,6 +10,7 @@
     service/               the KMS service's own: store and audit
     recovery/              bundle and shares, until somebody takes them away
     run/{hsm,kms}/         sockets
+    run/metrics/           the workers' numbers, for each other
     regions/NAME/          every other region's seal/, hsm/, host/, domain/ and recovery/, by the same names;
                            its store is service/regions/NAME/store.db, its HSM's socket run/hsm/hsm-1.NAME.sock
 
@@ -101,6 +102,8 @@ class Home(RegionHome):
         self.run: Final = self.root / "run"
         self.run_hsm: Final = self.run / "hsm"
         self.run_kms: Final = self.run / "kms"
+        # Where workers tell each other their numbers.
+        self.run_metrics: Final = self.run / "metrics"
         super().__init__(self.root, self.service, self.run_hsm)
         self.settings_file: Final = self.root / "strongroom.toml"
         self.limits_file: Final = self.root / "limits.toml"

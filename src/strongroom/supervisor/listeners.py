@@ -26,25 +26,32 @@ _MODE_OF_ALL: Final = 0o666
 class Listeners:
     """Open until `close`; `listen` lets the first connection in."""
 
-    def __init__(self, address: str, port: int, home: Home, workers: Sequence[str]) -> None:
-        """Bind everything.
+    def __init__(
+        self, address: str, port: int, home: Home, workers: Sequence[str], metrics: tuple[str, int] | None = None
+    ) -> None:
+        """Bind everything; `metrics` is where whoever watches may ask for numbers.
 
         Raises:
             HomeError: somebody else listens there, or this machine has no such address.
         """
         self.public: Final = _bind_public(address, port)
+        self.metrics: Final = None if metrics is None else _bind_public(*metrics)
         self.operators: Final = _bind_unix(home.admin_socket)
         for left in home.run_kms.glob("w*.sock"):
             left.unlink()
         self.operators_of: Final = {name: _bind_unix(home.worker_socket(name)) for name in workers}
 
+    def _all(self) -> list[socket.socket]:
+        metrics = [] if self.metrics is None else [self.metrics]
+        return [self.public, *metrics, self.operators, *self.operators_of.values()]
+
     def listen(self) -> None:
-        for listening in (self.public, self.operators, *self.operators_of.values()):
+        for listening in self._all():
             listening.listen(_BACKLOG)
             listening.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
 
     def close(self) -> None:
-        for listening in (self.public, self.operators, *self.operators_of.values()):
+        for listening in self._all():
             listening.close()
 
 

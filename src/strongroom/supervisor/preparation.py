@@ -56,6 +56,11 @@ class Options(msgspec.Struct, frozen=True):
     tls_certificate: str = ""
     tls_key: str = ""
     strict_audit: bool = False
+    audit_segment_bytes: int = 64 << 20
+    audit_keep_days: float = 0.0
+    request_log: str = "errors"
+    # Address and port on which whoever watches may ask for numbers.
+    metrics: tuple[str, int] | None = None
 
     @property
     def url(self) -> str:
@@ -156,6 +161,7 @@ def _make_directories(home: Home, users: Users) -> None:
     make_directory(home.run, 0o755, own)
     make_directory(home.run_hsm, 0o755, users.hsm)
     make_directory(home.run_kms, 0o755, own)
+    make_directory(home.run_metrics, 0o700, users.kms)
 
 
 def _make_domain_directories(place: RegionHome, users: Users) -> None:
@@ -226,12 +232,16 @@ def write_kms_config(home: Home, options: Options, prepared: Prepared, regions: 
         "tls_key": str(home.tls_key) if with_tls else "",
         "workers": options.workers,
         "strict_audit": options.strict_audit,
+        "audit_segment_bytes": options.audit_segment_bytes,
+        "audit_keep_days": options.audit_keep_days,
+        "request_log": options.request_log,
+        "metrics_directory": str(home.run_metrics),
     }
     if not users.are_separate:
         trees = [*_SYSTEM_TREES, sys.prefix, sys.base_prefix, *strongroom.__path__, *sys.path]
         reading = {tree for tree in trees if tree and not home.root.is_relative_to(tree)}
         values["confine_reading"] = sorted({*reading, str(home.domain), str(home.host)})
-        values["confine_writing"] = [str(home.service)]
+        values["confine_writing"] = [str(home.service), str(home.run_metrics)]
     text = f"{format_toml(values)}\n[limits]\n{format_toml(prepared.limits)}"
     text += "".join(f"\n[[regions]]\n{format_toml(region)}" for region in regions)
     write_durably(home.kms_config, text.encode(), 0o644)

@@ -74,7 +74,7 @@ class Supervisor:
         options = self._options
         if "kms" in options.actors:
             names = [f"w{number}" for number in range(1, options.workers + 1)]
-            self._listeners = Listeners(options.listen, options.port, self.home, names)
+            self._listeners = Listeners(options.listen, options.port, self.home, names, options.metrics)
             config, uid = str(self.home.kms_config), self.users.kms
             self._workers = [Worker(name, config, uid, self._listeners) for name in names]
 

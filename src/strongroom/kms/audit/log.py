@@ -25,7 +25,7 @@ from typing import Any, Final
 from strongroom.kms.audit import retention
 from strongroom.kms.audit.chain import Head, extend, require_writer
 from strongroom.kms.audit.events import EventTimes, own_event
-from strongroom.kms.audit.heads import last_signed_of, lock_file, open_directory
+from strongroom.kms.audit.heads import AuditInUseError, last_signed_of, lock_file, open_directory
 from strongroom.kms.audit.recovery import recover
 from strongroom.kms.audit.reserve import Reserve
 from strongroom.kms.audit.segments import (
@@ -34,6 +34,7 @@ from strongroom.kms.audit.segments import (
     Disk,
     PartialWriteError,
     Segment,
+    segments_by_writer,
     sync_directory,
 )
 
@@ -94,6 +95,7 @@ class AuditLog:
         self._noise: dict[str, int] = {}
         self._noise_flushed_s = clock()
         self._lock_fd, self._head, self._segment, cut_bytes = _open_chain(directory, writer, self._disk)
+        self._closed_bytes = _bytes_of(directory, writer) - (0 if self._segment is None else self._segment.size)
         self._reserve = Reserve(directory, writer, reserve_bytes, self._disk)
         self._reserve.make()
         if cut_bytes:
@@ -174,6 +176,7 @@ class AuditLog:
                     raise PartialWriteError(0, error) from error
         if segment is not None:
             self._retired.append(segment)
+            self._closed_bytes += segment.size
         self._segment = fresh
         self._names_dirty = True
         return fresh
@@ -214,6 +217,23 @@ class AuditLog:
         """The disk was full and the reserve is being used up: refuse new calls, record those in flight."""
         return self._reserve.missing
 
+    @property
+    def is_available(self) -> bool:
+        """Whether the last write and sync worked, or one has worked since."""
+        return self._sync_error is None and self._write_error is None
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """Written, and not yet on stable storage."""
+        segment = self._segment
+        return 0 if segment is None else segment.unsynced_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of this writer's segments."""
+        segment = self._segment
+        return self._closed_bytes + (0 if segment is None else segment.size)
+
     def require_available(self) -> None:
         """Ask before a call is begun; the sync thread tries a sink that failed every quarter of a second.
 
@@ -248,15 +268,29 @@ class AuditLog:
             return True
 
     def retain(self, days: float) -> list[str]:
-        """Remove this writer's segments whose records are all older than `days` and under a signed head; their names.
+        """Remove segments whose records are all older than `days` and under a signed head; their names.
 
-        The chain records first what goes. Waits for the disk: call it off the event loop.
+        This writer's, and those of writers that have ended. The chain records first what goes. Waits for the disk: call
+        it off the event loop.
 
         Raises:
-            AuditUnavailableError: the record could not be made; nothing was removed.
+            AuditUnavailableError: the record could not be made; nothing was removed of that chain.
         """
         cutoff = EventTimes().format(self._clock() - days * 86_400)
-        paths, start = retention.removable_segments(self._directory, self._writer, cutoff)
+        removed = self._retain_chain(self._writer, cutoff)
+        for writer in segments_by_writer(self._directory):
+            if writer == self._writer:
+                continue
+            with contextlib.suppress(AuditInUseError):
+                lock_fd = lock_file(self._directory / f"{writer}.lock")
+                try:
+                    removed += self._retain_chain(writer, cutoff)
+                finally:
+                    os.close(lock_fd)
+        return removed
+
+    def _retain_chain(self, writer: str, cutoff: str) -> list[str]:
+        paths, start = retention.removable_segments(self._directory, writer, cutoff)
         if start is None:
             return []
         event = self._own_event(
@@ -265,7 +299,11 @@ class AuditLog:
         self.append_durable([event]).result()
         # Oldest first: a crash in between leaves a chain that starts where some head still vouches for it.
         for path in paths:
+            size = path.stat().st_size
             path.unlink()
+            if writer == self._writer:
+                with self._lock:
+                    self._closed_bytes -= size
         sync_directory(self._directory)
         return [path.name for path in paths]
 
@@ -353,6 +391,10 @@ class AuditLog:
         if self._segment is not None:
             self._segment.close()
         os.close(self._lock_fd)
+
+
+def _bytes_of(directory: Path, writer: str) -> int:
+    return sum(path.stat().st_size for _, path in segments_by_writer(directory).get(writer, []))
 
 
 def _open_chain(directory: Path, writer: str, disk: Disk) -> tuple[int, Head, Segment | None, int]:

@@ -42,18 +42,21 @@ class RegionChores:
             "rotating keys": KeyRotation(service, worker).run,
             "storing last usages": self._flush.run,
         }
-        self._region = service.region
+        self.region: Final = service.region
+        # When each last came to its end.
+        self.ended_at_s: Final[dict[str, float]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin; the first look at the clock and the way back of last usages come at once."""
         loop = asyncio.get_running_loop()
         for name, run in self._runs.items():
-            chore = partial(self._do, run)
-            self._tasks.append(loop.create_task(repeat(INTERVAL_S, f"{name} of {self._region}", chore, at_once=True)))
+            chore = partial(self._do, name, run)
+            self._tasks.append(loop.create_task(repeat(INTERVAL_S, f"{name} of {self.region}", chore, at_once=True)))
 
-    async def _do(self, run: Callable[[float], Awaitable[None]]) -> None:
+    async def _do(self, name: str, run: Callable[[float], Awaitable[None]]) -> None:
         await run(self._clock())
+        self.ended_at_s[name] = self._clock()
 
     async def stop(self) -> None:
         """End, and store what was noted."""

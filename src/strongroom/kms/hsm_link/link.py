@@ -82,6 +82,16 @@ class _Call(Deferred[Any]):
         self.deadline = deadline
 
 
+class LinkStats(msgspec.Struct):
+    """What the link did since it started; `round_trips_s` are the seconds of all frames together."""
+
+    frames: int = 0
+    commands: int = 0
+    round_trips_s: float = 0.0
+    lost: int = 0
+    timeouts: int = 0
+
+
 class HsmLink:
     """One HSM as the operations see it."""
 
@@ -94,6 +104,8 @@ class HsmLink:
     ) -> None:
         self.tracing = False
         self.traces: deque[Trace] = deque(maxlen=_TRACES_KEPT)
+        self.stats: Final = LinkStats()
+        self._sent_s = 0.0
         self._address = address
         self._identity = identity
         self._domain = domain
@@ -157,6 +169,7 @@ class HsmLink:
         self._flush_is_due = False
         channel = self._active
         while channel is not None and self._waiting and channel.frames_under_way < FRAMES_UNDER_WAY_MAX:
+            self._sent_s = time.perf_counter()
             channel.send_commands(self._next_frame())
 
     def _next_frame(self, commands_max: int = COMMANDS_PER_FRAME_MAX) -> bytes:
@@ -177,16 +190,21 @@ class HsmLink:
             self._next_id += 1
             self._sent[request_id] = call
             commands.append(call.build(request_id, *indexes))
+        self.stats.commands += len(commands)
         frame = encode_message((self.tracing, keys, commands))
         if len(frame) > _FRAME_BYTES_MAX and len(commands) > 1:
             # Large data or contexts: put them back in their order, and send half of them.
             calls = [self._sent.pop(request_id) for request_id in range(first_id, self._next_id)]
             self._waiting.extendleft(reversed(calls))
+            self.stats.commands -= len(calls)
             return self._next_frame(len(commands) // 2)
         return frame
 
     def _on_answers(self, _: Channel, frame: AnswerFrame) -> None:
         self._is_silent = False
+        # One frame is under way at a time, so the last one sent is the one that is answered.
+        self.stats.frames += 1
+        self.stats.round_trips_s += time.perf_counter() - self._sent_s
         self.traces.extend(frame.traces)
         self._batch(lambda: self._deliver(frame))
         self.flush()
@@ -264,6 +282,8 @@ class HsmLink:
             self._session = None
         if self._closed or (self._active is not None and channel is not self._active):
             return
+        if self._active is not None:
+            self.stats.lost += 1
         self._active = None
         # Ask again what was under way, in its old order and before what waits.
         self._waiting.extendleft(reversed(self._sent.values()))
@@ -289,6 +309,7 @@ class HsmLink:
         while self._waiting and self._waiting[0].deadline <= now:
             expired.append(self._waiting.popleft())
         self._is_silent = self._is_silent or bool(expired)
+        self.stats.timeouts += len(expired)
         for call in expired:
             call.fail(DependencyTimeoutException())
         self._later(0.25, self._expire)

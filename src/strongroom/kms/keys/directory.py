@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from strongroom.boundary.messages import KeyBinding
 from strongroom.boundary.secret import AccessKeySecret
@@ -121,6 +121,9 @@ class _Cache(Generic[K, V]):
     def forget(self, key: K) -> None:
         self._entries.pop(key, None)
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def forget_where(self, condition: Callable[[V], bool]) -> None:
         for key in [key for key, value in self._entries.items() if condition(value)]:
             del self._entries[key]
@@ -145,6 +148,17 @@ class Directory:
         self._principals: _Cache[str, PrincipalEntry] = _Cache()
         # Grows with every change seen: a read that was under way when it grew is not kept.
         self._generation = 0
+
+    def sizes(self) -> dict[str, int]:
+        """How many entries each cache holds."""
+        caches: dict[str, _Cache[Any, Any]] = {
+            "keys": self._keys,
+            "materials": self._owners,
+            "aliases": self._aliases,
+            "references": self._references,
+            "principals": self._principals,
+        }
+        return {name: len(cache) for name, cache in caches.items()}
 
     # ── freshness ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -52,6 +53,8 @@ class StoreStats(msgspec.Struct, frozen=True):
     transactions: int = 0
     commits: int = 0
     mutations: int = 0
+    # In committed transactions, their sync included.
+    seconds: float = 0.0
 
 
 class _Waiting:
@@ -123,6 +126,7 @@ class WriterThread:
         return taken
 
     def _commit_group(self, group: Sequence[_Waiting]) -> list[Exception | None]:
+        started_s = time.perf_counter()
         try:
             self._begin()
             self._uncached_is_logged = False
@@ -131,7 +135,7 @@ class WriterThread:
             if kept:
                 self._prune_changes()
                 self._connection.execute("COMMIT")
-                self._count(kept)
+                self._count(kept, time.perf_counter() - started_s)
             else:
                 # An empty COMMIT could still write pages that a savepoint touched.
                 self._connection.execute("ROLLBACK")
@@ -189,11 +193,12 @@ class WriterThread:
             self._connection.execute(statements.PRUNE_CHANGES, (prunable_to,))
             self._pruned_to = prunable_to
 
-    def _count(self, kept: Sequence[_Waiting]) -> None:
+    def _count(self, kept: Sequence[_Waiting], seconds: float) -> None:
         self.stats = StoreStats(
             transactions=self.stats.transactions + 1,
             commits=self.stats.commits + len(kept),
             mutations=self.stats.mutations + sum(len(one.writes or ()) for one in kept),
+            seconds=self.stats.seconds + seconds,
         )
 
     def _roll_back(self) -> None:

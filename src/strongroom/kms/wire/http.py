@@ -130,6 +130,7 @@ class HttpConnection(asyncio.Protocol):
         "_target",
         "_transport",
         "_values",
+        "arrived_s",
         "peer",
     )
 
@@ -144,6 +145,8 @@ class HttpConnection(asyncio.Protocol):
         self._broken = 0
         self._started_s = 0.0
         self._last_s = 0.0
+        # When the request under way was begun, on the clock of whoever handles it.
+        self.arrived_s = 0.0
         self.peer = ""
         self._target = b""
         self._names: list[bytes] = []
