@@ -42,6 +42,7 @@ def test_the_document_of_key_states_has_every_operation_state_and_refusal() -> N
 def test_the_document_of_limits_has_every_limit_and_its_default() -> None:
     text = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
     shown = {
-        name: int(default.replace(",", "")) for name, default in re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", text, re.M)
+        name: int(default.replace(",", ""))
+        for name, default in re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", text, re.MULTILINE)
     }
     assert shown == msgspec.to_builtins(Limits())
