@@ -6,6 +6,8 @@
    the order turning from round to round.
 4. Print medians, ratios of slices of one round, the targets; write everything to a JSON file.
 
+With `--keys`, `--creating` or `--compare-workers` those scenarios run instead (`scenarios.py`).
+
 The children are ended by their ids and the folders removed, whatever happens.
 """
 
@@ -19,6 +21,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +29,24 @@ from typing import Any
 from tests.bench.children import ROOT, BareServer, BenchError, LoadGenerator, Product, ended_by_signals
 from tests.bench.load import SliceFailedError
 from tests.bench.messages import Slice
-from tests.bench.report import BARE, Figures, Measurement, Verdict, comparison, measurement, table, verdict_lines
+from tests.bench.report import (
+    BARE,
+    BASE,
+    HEAD,
+    SPINE_TARGETS,
+    Figures,
+    Measurement,
+    Verdict,
+    comparison,
+    measurement,
+    plain_table,
+    table,
+    verdict_lines,
+)
 from tests.bench.sampling import profile
+from tests.bench.scenarios import Outcome, Pace, compare_workers, creating, many_keys
 from tests.bench.signing import OPERATIONS, RequestSets
 
-HEAD = "head"
-BASE = "base"
 # The slices of a default run together; signing, starting and warming up come on top, below 4 minutes in all.
 SLICES_TOTAL_S = 190.0
 ROUNDS_MAX = 7
@@ -68,6 +83,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="afterwards sample the product under load")
     parser.add_argument("--base", type=Path, metavar="CHECKOUT", help="a second checkout to alternate with")
     parser.add_argument("--program", type=Path, help="start this instead of .venv/bin/strongroom")
+    parser.add_argument("--workers", type=int, default=1, help="workers of the product under test (default 1)")
+    scenarios = parser.add_argument_group("scenarios, instead of the operations beside a bare server")
+    scenarios.add_argument("--keys", type=int, metavar="N", help="random keys of N beside one key")
+    scenarios.add_argument("--creating", action="store_true", help="CreateKey by 32 clients beside one")
+    scenarios.add_argument("--compare-workers", type=int, metavar="N", help="N workers beside one")
     options = parser.parse_args()
     if options.rounds is None:
         servers = 3 if options.base else 2
@@ -138,6 +158,7 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds,
         "one_connection_on_one_core": options.one_core,
         "distinct_requests": options.distinct,
+        "workers": options.workers,
     }
 
 
@@ -147,6 +168,7 @@ def save(
     measurements: list[Measurement],
     verdicts: list[Verdict],
     profile_lines: list[str],
+    notes: Sequence[str] = (),
 ) -> Path:
     stamp = header["date"].replace(":", "").replace("-", "")[:15]
     path: Path = options.json or ROOT / "bench-results" / f"{stamp}-{header['commit'][:12]}.json"
@@ -156,6 +178,7 @@ def save(
         "targets": [asdict(verdict) | {"verdict": verdict.word} for verdict in verdicts],
         "slices": [asdict(measured) for measured in measurements],
         "profile": profile_lines,
+        "notes": list(notes),
     }
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
@@ -165,7 +188,7 @@ def run(options: argparse.Namespace) -> tuple[list[Measurement], list[str]]:
     """Steps 1 to 3, and the profile if asked for."""
     with contextlib.ExitStack() as children:
         # 1. The products, each with a key and ciphertexts of its own.
-        products = [children.enter_context(Product(HEAD, program=options.program))]
+        products = [children.enter_context(Product(HEAD, program=options.program, workers=options.workers))]
         if options.base:
             products.append(children.enter_context(Product(BASE, checkout=options.base)))
         print(f"{len(products)} product(s) ready; signing {options.distinct} requests per operation", flush=True)
@@ -184,10 +207,43 @@ def run(options: argparse.Namespace) -> tuple[list[Measurement], list[str]]:
         return measurements, run_profile(load, servers, options) if options.profile else []
 
 
+def scenarios_of(options: argparse.Namespace) -> list[Callable[[], Outcome]]:
+    pace = Pace(options.seconds, options.rounds, options.distinct)
+    wanted: list[Callable[[], Outcome]] = []
+    if options.keys:
+        wanted.append(lambda: many_keys(options.keys, pace, options.workers))
+    if options.creating:
+        wanted.append(lambda: creating(pace, options.workers))
+    if options.compare_workers:
+        wanted.append(lambda: compare_workers(options.compare_workers, pace))
+    return wanted
+
+
+def run_scenarios(options: argparse.Namespace, header: dict[str, Any], wanted: Sequence[Callable[[], Outcome]]) -> int:
+    measurements: list[Measurement] = []
+    verdicts: list[Verdict] = []
+    notes: list[str] = []
+    with ended_by_signals():
+        for scenario in wanted:
+            outcome = scenario()
+            figures = Figures(outcome.measurements)
+            judged = figures.verdicts(outcome.targets)
+            print(f"\n{outcome.title}: medians of {options.rounds} slices of {options.seconds} s; times in us")
+            print("\n".join([*plain_table(figures), "", *outcome.notes, "", *verdict_lines(judged)]), flush=True)
+            measurements += outcome.measurements
+            verdicts += judged
+            notes += outcome.notes
+    print(f"\nsaved: {save(options, header, measurements, verdicts, [], notes)}")
+    return 1 if options.check and any(verdict.word != "pass" for verdict in verdicts) else 0
+
+
 def main() -> int:
     options = parse_arguments()
     header = circumstances(options)
+    wanted = scenarios_of(options)
     try:
+        if wanted:
+            return run_scenarios(options, header, wanted)
         with ended_by_signals():
             measurements, profile_lines = run(options)
     except (BenchError, SliceFailedError) as error:
@@ -197,7 +253,7 @@ def main() -> int:
         return 130
     # 4. The figures.
     figures = Figures(measurements)
-    verdicts = figures.verdicts(HEAD)
+    verdicts = figures.verdicts(SPINE_TARGETS)
     placed = "; 1 connection is measured on one core" if options.one_core else ""
     print(f"\nmedians of {options.rounds} slices of {options.seconds} s; times in us, CPU in us per request{placed}")
     print("\n".join(table(figures)))

@@ -23,9 +23,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.bench.messages import Define, Failure, Sample, Slice
+
+from strongroom.cli.admin_socket import ask
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_WAIT_MAX_S = 60.0
@@ -43,6 +45,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident KiB per role, each page that processes share divided by their number (PSS)."""
+
+    service_kib: int
+    hsm_kib: int
+
+
+def resident_kib(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
 
 
 @dataclass(frozen=True)
@@ -125,8 +140,11 @@ def overlay_interpreter(checkout: Path, folder: Path) -> Path:
 class Product:
     """`strongroom up --dev` in a home of its own, from this checkout or from another one."""
 
-    def __init__(self, name: str, *, program: Path | None = None, checkout: Path | None = None) -> None:
+    def __init__(
+        self, name: str, *, program: Path | None = None, checkout: Path | None = None, workers: int = 1
+    ) -> None:
         self.name = name
+        self.workers = workers
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix=f"strongroom-bench-{name}-"))
         self._log = self._folder / "log"
@@ -159,6 +177,16 @@ class Product:
                 raise BenchError(f"{self.name}: no {module} process below {self._child.pid}\n{self._log_tail()}")
         return {role: tuple(pids) for role, pids in roles.items()}
 
+    def status(self) -> dict[str, Any]:
+        """What the first worker tells operators of itself."""
+        answer: dict[str, Any] = ask(self._folder / "home", "status")
+        return answer
+
+    def memory(self) -> Memory:
+        """Of all processes of a role together."""
+        pids = self.pids()
+        return Memory(*(sum(map(resident_kib, pids[role])) for role in ("service", "hsm")))
+
     def _start(self) -> None:
         if self._checkout is not None:
             interpreter = overlay_interpreter(self._checkout, self._folder / "venv")
@@ -167,6 +195,8 @@ class Product:
         elif not Path(self._command[0]).exists():
             raise BenchError(f"{self._command[0]} does not exist: run `make install` first")
         arguments = ["up", "--dev", "--home", str(self._folder / "home"), "--port", str(self.port)]
+        if self.workers > 1:
+            arguments += ["--workers", str(self.workers)]
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(
                 self._command + arguments,

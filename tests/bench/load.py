@@ -20,7 +20,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 from multiprocessing.connection import Connection
 
 from tests.bench.messages import Define, Failure, Sample, Slice, process_cpu_ns
@@ -79,8 +79,10 @@ def exchange(connection: socket.socket, request: bytes) -> bytes:
 
 def run_one(connection: socket.socket, requests: Iterator[bytes], deadline_ns: int, latencies: array[int]) -> None:
     now = time.perf_counter_ns
-    while (started_ns := now()) < deadline_ns:
-        exchange(connection, next(requests))
+    for request in requests:
+        if (started_ns := now()) >= deadline_ns:
+            break
+        exchange(connection, request)
         latencies.append(now() - started_ns)
 
 
@@ -113,11 +115,12 @@ def run_many(
                     continue
                 answered_ns = now()
                 latencies.append(answered_ns - started_ns[file_number])
-                if answered_ns < deadline_ns:
-                    started_ns[file_number] = answered_ns
-                    send[file_number](next(requests))
-                else:
+                request = next(requests, None) if answered_ns < deadline_ns else None
+                if request is None:
                     outstanding -= 1
+                else:
+                    started_ns[file_number] = answered_ns
+                    send[file_number](request)
 
 
 def cpu_clocks(pids: Sequence[int]) -> dict[int, int]:
@@ -128,12 +131,18 @@ def cpu_clocks(pids: Sequence[int]) -> dict[int, int]:
 
 
 def measure(order: Slice, requests: Iterator[bytes]) -> Sample:
-    """One slice: connect, one uncounted request each, read the clocks, run, read the clocks."""
+    """One slice: connect, one uncounted request each, read the clocks, run, read the clocks.
+
+    Where the number of requests is given, all of them are counted, as the caller wants exactly so many done.
+    """
     connections = [connect(order.port) for _ in range(order.connections)]
     latencies = array("Q")
     try:
-        for connection in connections:
-            exchange(connection, next(requests))
+        if order.requests_max is None:
+            for connection in connections:
+                exchange(connection, next(requests))
+        else:
+            requests = islice(requests, order.requests_max)
         cpu_before = cpu_clocks(order.pids)
         load_cpu_before_ns = time.process_time_ns()
         started_ns = time.perf_counter_ns()

@@ -19,7 +19,10 @@ class Define:
 
 @dataclass(frozen=True)
 class Slice:
-    """Send the named requests in turn over so many connections, and watch the CPU clocks of these processes."""
+    """Send the named requests in turn over so many connections, and watch the CPU clocks of these processes.
+
+    The slice ends when its time is up, or with its last request where `requests_max` says how many there are.
+    """
 
     name: str
     port: int
@@ -27,6 +30,7 @@ class Slice:
     duration_s: float
     pids: tuple[int, ...]
     one_core: bool
+    requests_max: int | None = None
 
 
 @dataclass(frozen=True)

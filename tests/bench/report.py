@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tests.bench.children import latencies_ns
 from tests.bench.messages import Sample
 
 BARE = "bare"
+HEAD = "head"
+BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,51 @@ class Measurement:
     hsm_cpu_us: float
     load_cpu_us: float
 
+    @property
+    def product_cpu_us(self) -> float:
+        return self.service_cpu_us + self.hsm_cpu_us
+
+
+@dataclass(frozen=True)
+class Side:
+    """Whose slices: one of those that take turns in a round."""
+
+    operation: str
+    connections: int
+    server: str
+
 
 @dataclass(frozen=True)
 class Target:
+    """A bound on the ratio of one side's metric to the other side's."""
+
     text: str
-    operation: str
-    connections: int
+    side: Side
     metric: str
-    against: str
-    ratio_max: float
+    other: Side
+    other_metric: str
+    ratio_max: float | None = None
+    ratio_min: float | None = None
+
+    @property
+    def bound(self) -> str:
+        return f"<= {self.ratio_max}" if self.ratio_max is not None else f">= {self.ratio_min}"
+
+    def is_met(self, ratio: float) -> bool:
+        if self.ratio_max is not None and ratio > self.ratio_max:
+            return False
+        return self.ratio_min is None or ratio >= self.ratio_min
 
 
-TARGETS = (
-    Target("service CPU, 64 connections", "GenerateDataKey", 64, "service_cpu_us", "service_cpu_us", 4.5),
-    Target("HSM CPU, 64 connections", "GenerateDataKey", 64, "hsm_cpu_us", "service_cpu_us", 2.0),
-    Target("p50, 1 connection", "GenerateDataKey", 1, "p50_us", "p50_us", 6.0),
+def _beside_bare(text: str, connections: int, metric: str, bare_metric: str, ratio_max: float) -> Target:
+    sides = [Side("GenerateDataKey", connections, server) for server in (HEAD, BARE)]
+    return Target(f"{text}, {connections} conns, times bare's", sides[0], metric, sides[1], bare_metric, ratio_max)
+
+
+SPINE_TARGETS = (
+    _beside_bare("service CPU", 64, "service_cpu_us", "service_cpu_us", 4.5),
+    _beside_bare("HSM CPU", 64, "hsm_cpu_us", "service_cpu_us", 2.0),
+    _beside_bare("p50", 1, "p50_us", "p50_us", 6.0),
 )
 METRICS = ("requests_per_s", "p50_us", "p99_us", "service_cpu_us", "hsm_cpu_us", "load_cpu_us")
 
@@ -62,7 +94,7 @@ class Verdict:
     def word(self) -> str:
         if self.ratio is None:
             return "not measured"
-        return "pass" if self.ratio <= self.target.ratio_max else "MISSED"
+        return "pass" if self.target.is_met(self.ratio) else "MISSED"
 
 
 def measurement(
@@ -94,33 +126,32 @@ class Figures:
     """All slices of a run, asked by what was measured."""
 
     def __init__(self, measurements: Sequence[Measurement]) -> None:
-        self._slices = {(m.operation, m.connections, m.server, m.round): m for m in measurements}
+        self._slices = {(Side(m.operation, m.connections, m.server), m.round): m for m in measurements}
+        self.sides = list(dict.fromkeys(side for side, _ in self._slices))
         self.cases = list(dict.fromkeys((m.operation, m.connections) for m in measurements))
         self.servers = list(dict.fromkeys(m.server for m in measurements))
 
-    def _rounds(self, operation: str, connections: int, server: str) -> list[Measurement]:
-        return [m for key, m in self._slices.items() if key[:3] == (operation, connections, server)]
+    def _rounds(self, side: Side) -> list[Measurement]:
+        return [measured for (whose, _), measured in self._slices.items() if whose == side]
 
-    def median(self, operation: str, connections: int, server: str, metric: str) -> float:
-        values: list[float] = [getattr(m, metric) for m in self._rounds(operation, connections, server)]
+    def median(self, side: Side, metric: str) -> float:
+        values: list[float] = [getattr(measured, metric) for measured in self._rounds(side)]
         return statistics.median(values)
 
-    def ratios(
-        self, operation: str, connections: int, server: str, metric: str, other: str, other_metric: str | None = None
-    ) -> list[float]:
-        """Per round: `server`'s metric over `other`'s, both of that round."""
+    def ratios(self, side: Side, metric: str, other: Side, other_metric: str | None = None) -> list[float]:
+        """Per round: `side`'s metric over `other`'s, both of that round."""
         found = []
-        for slice_ in self._rounds(operation, connections, server):
-            beside = self._slices[operation, connections, other, slice_.round]
+        for slice_ in self._rounds(side):
+            beside = self._slices[other, slice_.round]
             divisor: float = getattr(beside, other_metric or metric)
             if divisor:
                 found.append(getattr(slice_, metric) / divisor)
         return found
 
-    def verdicts(self, server: str) -> list[Verdict]:
+    def verdicts(self, targets: Sequence[Target]) -> list[Verdict]:
         verdicts = []
-        for target in TARGETS:
-            ratios = self.ratios(target.operation, target.connections, server, target.metric, BARE, target.against)
+        for target in targets:
+            ratios = self.ratios(target.side, target.metric, target.other, target.other_metric)
             if ratios:
                 verdicts.append(Verdict(target, statistics.median(ratios), min(ratios), max(ratios)))
             else:
@@ -129,15 +160,16 @@ class Figures:
 
     def summary(self) -> list[dict[str, object]]:
         return [
-            {"operation": operation, "connections": connections, "server": server}
-            | {metric: round(self.median(operation, connections, server, metric), 2) for metric in METRICS}
-            for operation, connections in self.cases
-            for server in self.servers
+            asdict(side) | {metric: round(self.median(side, metric), 2) for metric in METRICS} for side in self.sides
         ]
 
 
 def _median_text(ratios: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f}" if ratios else "-"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def _aligned(rows: Iterable[Sequence[str]], text_columns: int) -> list[str]:
@@ -160,30 +192,30 @@ def table(figures: Figures) -> list[str]:
         for server in figures.servers:
             if server == BARE:
                 continue
-
-            def median(metric: str, server: str = server, case: tuple[str, int] = (operation, connections)) -> str:
-                value = figures.median(*case, server, metric)
-                return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
-
-            def times(
-                metric: str, against: str, server: str = server, case: tuple[str, int] = (operation, connections)
-            ) -> str:
-                return _median_text(figures.ratios(*case, server, metric, BARE, against))
-
+            side = Side(operation, connections, server)
+            bare = Side(operation, connections, BARE)
+            pairs = (("service_cpu_us", "service_cpu_us"), ("hsm_cpu_us", "service_cpu_us"), ("p50_us", "p50_us"))
             rows.append(
                 [
                     operation,
                     server,
                     str(connections),
-                    *(median(metric) for metric in METRICS),
+                    *(_figure(figures.median(side, metric)) for metric in METRICS),
                     "|",
-                    *(median(metric, BARE) for metric in METRICS[:4]),
+                    *(_figure(figures.median(bare, metric)) for metric in METRICS[:4]),
                     "|",
-                    times("service_cpu_us", "service_cpu_us"),
-                    times("hsm_cpu_us", "service_cpu_us"),
-                    times("p50_us", "p50_us"),
+                    *(_median_text(figures.ratios(side, metric, bare, against)) for metric, against in pairs),
                 ]
             )
+    return _aligned(rows, 2)
+
+
+def plain_table(figures: Figures) -> list[str]:
+    """One line per side, for runs without a bare server."""
+    rows = [["operation", "side", "conns", "req/s", "p50", "p99", "service", "hsm", "load"]]
+    for side in figures.sides:
+        medians = (_figure(figures.median(side, metric)) for metric in METRICS)
+        rows.append([side.operation, side.server, str(side.connections), *medians])
     return _aligned(rows, 2)
 
 
@@ -192,16 +224,17 @@ def comparison(figures: Figures, before: str, after: str) -> list[str]:
     shown = ("requests_per_s", "p50_us", "p99_us", "service_cpu_us", "hsm_cpu_us")
     rows = [["operation", "conns", *(f"x:{metric}" for metric in shown)]]
     for operation, connections in figures.cases:
-        cells = [_median_text(figures.ratios(operation, connections, after, metric, before)) for metric in shown]
+        sides = [Side(operation, connections, server) for server in (after, before)]
+        cells = [_median_text(figures.ratios(sides[0], metric, sides[1])) for metric in shown]
         rows.append([operation, str(connections), *cells])
     return _aligned(rows, 1)
 
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    rows = [["GenerateDataKey, times the bare server's", "target", "measured", "lowest", "highest", ""]]
+    rows = [["ratios of paired slices", "target", "median", "lowest", "highest", ""]]
     for verdict in verdicts:
         figures = [
             "-" if value is None else f"{value:.2f}" for value in (verdict.ratio, verdict.lowest, verdict.highest)
         ]
-        rows.append([verdict.target.text, f"<= {verdict.target.ratio_max}", *figures, verdict.word])
+        rows.append([verdict.target.text, verdict.target.bound, *figures, verdict.word])
     return _aligned(rows, 1)

@@ -147,6 +147,9 @@ def test_the_status_says_how_hsm_and_audit_are(installation: Installation) -> No
     status = ask_admin(installation, "status")
     assert (status["account"], status["region"]) == (ACCOUNT, REGION)
     assert status["audit"]["takes records"] is True
+    (region,) = [region for region in status["regions"] if region["region"] == REGION]
+    assert 0 < region["store"]["transactions"] <= region["store"]["commits"] <= region["store"]["mutations"]
+    assert region["cached"].keys() >= {"keys", "references", "principals"}
     assert set(status["hsm"]) >= {"state", "id", "domain", "domain_id", "state_version", "measures", "commands"}
 
 

@@ -27,6 +27,7 @@ from strongroom.kms.iam.principals import Principal, PrincipalKind
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.process import is_confined
+from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
 from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, Put, Remove, Store, UserRecord
 from strongroom.kms.service import Service
@@ -186,7 +187,7 @@ class AdminCommands:
 
     async def status(self, call: Call) -> dict[str, Any]:
         head = self._trail.log.head()
-        regions = [await self._region_status(region.service) for region in self._regions.opened()]
+        regions = [await self._region_status(region) for region in self._regions.opened()]
         return {
             "hsm": regions[0]["hsm"],
             "audit": {"writer": head.writer, "records": head.seq, "takes records": not self._trail.log.on_reserve},
@@ -199,8 +200,9 @@ class AdminCommands:
             "workers": self._workers,
         }
 
-    async def _region_status(self, service: Service) -> dict[str, Any]:
+    async def _region_status(self, region: Region) -> dict[str, Any]:
         """One whose HSM does not answer costs the others nothing: its answer says so."""
+        service = region.service
         clock = {"held_since_s": await held_since_s(service.directory.store, service.region)}
         try:
             answer = await service.link.call((service.gate.chore("GetHsmStatus"),), (), GetHsmStatus, StatusAnswer)
@@ -222,7 +224,14 @@ class AdminCommands:
             "frames": report.frames,
             "commands": report.commands,
         }
-        return {"region": service.region, "hsm": hsm, "clock": clock}
+        return {
+            "region": service.region,
+            "hsm": hsm,
+            "clock": clock,
+            # What this worker did and holds; the others' are theirs to tell.
+            "store": msgspec.structs.asdict(region.store.stats),
+            "cached": service.directory.sizes(),
+        }
 
     async def trace(self, call: Call, switch: str) -> list[dict[str, Any]]:
         """`on` and `off` switch the HSM's trace; `read` gives what it told since, and forgets it."""
