@@ -25,7 +25,8 @@ from strongroom.kms.admin.commands import AdminCommands
 from strongroom.kms.admin.server import AdminServer
 from strongroom.kms.audit.events import RANDOM_BYTES, EventIds
 from strongroom.kms.audit.log import AuditLog
-from strongroom.kms.chores.clock_guard import held_since_s
+from strongroom.kms.chores.audit_retention import INTERVAL_S as RETENTION_S
+from strongroom.kms.chores.audit_retention import AuditRetention
 from strongroom.kms.chores.region_chores import RegionChores
 from strongroom.kms.chores.schedule import repeat
 from strongroom.kms.config import KmsConfig, RegionConfig
@@ -49,8 +50,6 @@ from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 
 # A start waits this long for regions beside the home region, and then serves without those that are not open.
 _REGIONS_S_MAX: Final = 5.0
-# How often the audit trail is looked through for what may go.
-_RETENTION_S: Final = 3600.0
 # A stop waits this long for answers that are under way.
 _FINISH_S_MAX: Final = 3.0
 # And this long for its turn to sign what was recorded; whoever still keeps the heads then stops later, and signs for all.
@@ -136,7 +135,9 @@ class App:
             repeat(1.0, "sweeping", self._sweep),
         ]
         if self._config.audit_keep_days:
-            chores.append(repeat(_RETENTION_S, "audit retention", self._retain))
+            home, days = self._home, self._config.audit_keep_days
+            retention = AuditRetention(home.store, home.name, self._head_keeper, days, self._clock)
+            chores.append(repeat(RETENTION_S, "audit retention", retention.run))
         if self._reporting is not None:
             self._reporting.start()
             chores.append(repeat(1.0, "telling the metrics", self._reporting.tick))
@@ -150,11 +151,6 @@ class App:
 
     async def _sign_head(self) -> None:
         await self._head_keeper.sign(self._clock())
-
-    async def _retain(self) -> None:
-        """Evidence is not destroyed by a clock that jumped."""
-        if await held_since_s(self._home.store, self._home.name) is None:
-            await self._head_keeper.retain(self._config.audit_keep_days, self._clock())
 
     async def _sweep(self) -> None:
         self._edge.sweep(asyncio.get_running_loop().time())

@@ -1,0 +1,168 @@
+"""The chore that removes what an operator no longer wants to keep: what goes, what stays, and that the rest verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from kms.test_audit_support import DAY_S, DOMAIN_ID, START_S, Clock, SigningHsm, make_event, open_log, verify
+from strongroom.boundary.messages import SignatureAnswer, audit_head_statement
+from strongroom.boundary.secret import StoreKey
+from strongroom.boundary.session import sign_statement
+from strongroom.kms.audit.chain import SignedHead
+from strongroom.kms.audit.heads import HeadLog
+from strongroom.kms.audit.log import AuditLog
+from strongroom.kms.chores.audit_retention import AuditRetention
+from strongroom.kms.head_keeper import HeadKeeper
+from strongroom.kms.repositories import MarkRecord, Put
+from strongroom.kms.storage.sqlite import SqliteStore
+
+REGION = "eu-central-1"
+
+
+class Keeper(HeadKeeper):
+    """The real one, but that a known HSM signs at once."""
+
+    def __init__(self, directory: Path, log: AuditLog, hsm: SigningHsm, clock: Clock) -> None:
+        super().__init__(directory, log, cast("Any", None), cast("Any", None), DOMAIN_ID)
+        self._hsm = hsm
+        self._clock = clock
+
+    async def _ask(self, digest: bytes) -> SignatureAnswer:
+        now_s = int(self._clock())
+        statement = audit_head_statement(DOMAIN_ID, self._hsm.hsm_id, now_s, digest)
+        return SignatureAnswer(1, self._hsm.hsm_id, now_s, sign_statement(self._hsm._private, statement))
+
+
+class Trail:
+    """A directory with one writer that runs, days of records in it, and its keeper."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.hsm = SigningHsm()
+        self.clock = Clock()
+        self.log = open_log(directory, clock=self.clock, segment_bytes_max=100)
+        self.keeper = Keeper(directory, self.log, self.hsm, self.clock)
+
+    async def fill(self, days: int) -> None:
+        for day in range(days):
+            self.clock.now_s = START_S + day * DAY_S
+            self.log.append([make_event(day, self.clock.now_s)])
+            await self.keeper.sign(self.clock.now_s)
+
+    def segments(self, writer: str = "w1") -> int:
+        return len(list(self.directory.glob(f"audit-{writer}-*")))
+
+    def assert_verifies(self) -> None:
+        assert verify(self.directory, self.hsm).problems == []
+
+
+@pytest.fixture
+def trail(tmp_path: Path) -> Iterator[Trail]:
+    made = Trail(tmp_path / "audit")
+    yield made
+    made.keeper.close()
+    made.log.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with closing(SqliteStore(tmp_path / "store.db")) as opened:
+        opened.unlock(StoreKey(bytes(32)))
+        yield opened
+
+
+def test_what_is_older_goes_with_its_heads_and_the_rest_verifies(trail: Trail, store: SqliteStore) -> None:
+    async def main() -> None:
+        await trail.fill(20)
+        await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+        await trail.keeper.sign(trail.clock())
+
+    asyncio.run(main())
+    assert trail.segments() == 8
+    heads = (trail.directory / "heads.jsonl").read_bytes().splitlines()
+    assert len(heads) == 7
+    trail.assert_verifies()
+    assert trail.log.total_bytes == sum(path.stat().st_size for path in trail.directory.glob("audit-w1-*"))
+
+
+def test_nothing_goes_while_the_clock_is_not_trusted(trail: Trail, store: SqliteStore) -> None:
+    held = MarkRecord(name=f"clock-hold:{REGION}", version=1, value=START_S)
+    ended = MarkRecord(name=f"clock-hold:{REGION}", version=2, value=0.0)
+    retention = AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock)
+
+    async def main() -> tuple[int, int]:
+        await trail.fill(20)
+        await store.commit([Put(held, None)])
+        await retention.run()
+        while_held = trail.segments()
+        await store.commit([Put(ended, 1)])
+        await retention.run()
+        return while_held, trail.segments()
+
+    while_held, after = asyncio.run(main())
+    assert while_held == 20
+    assert after < 10
+
+
+def test_the_chain_of_a_worker_that_is_no_more_is_shortened_by_another(trail: Trail, store: SqliteStore) -> None:
+    async def main() -> None:
+        gone = open_log(trail.directory, "w2", clock=trail.clock, segment_bytes_max=100)
+        for number in range(5):
+            gone.append([make_event(number)])
+        gone.close()
+        await trail.fill(20)
+        await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+        await trail.keeper.sign(trail.clock())
+
+    asyncio.run(main())
+    # Its newest segment stays: it says where the chain ended.
+    assert trail.segments("w2") == 1
+    trail.assert_verifies()
+
+
+def test_the_chain_of_a_worker_that_runs_is_its_own_to_shorten(trail: Trail, store: SqliteStore) -> None:
+    running = open_log(trail.directory, "w2", clock=trail.clock, segment_bytes_max=100)
+
+    async def main() -> None:
+        for number in range(5):
+            running.append([make_event(number)])
+        await trail.fill(20)
+        await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+
+    asyncio.run(main())
+    running.close()
+    assert trail.segments("w2") == 5
+
+
+def test_heads_that_are_signed_meanwhile_are_not_lost(
+    trail: Trail, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head lines are removed by writing a new file: a head signed in between would stand in the old one only."""
+    replace = HeadLog.replace
+
+    def take_time(heads: HeadLog, temporary: Path, last: SignedHead, size: int) -> None:
+        time.sleep(0.3)
+        replace(heads, temporary, last, size)
+
+    monkeypatch.setattr(HeadLog, "replace", take_time)
+
+    async def sign_meanwhile() -> None:
+        await asyncio.sleep(0.1)
+        trail.log.append([make_event(21, trail.clock.now_s)])
+        await trail.keeper.sign(trail.clock())
+
+    async def main() -> None:
+        await trail.fill(20)
+        await asyncio.gather(AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run(), sign_meanwhile())
+
+    asyncio.run(main())
+    report = verify(trail.directory, trail.hsm)
+    assert (report.problems, report.records_after_last_head) == ([], 0)
+    assert len((trail.directory / "heads.jsonl").read_bytes().splitlines()) < 10
