@@ -6,8 +6,11 @@ Codes and wordings of refusals, each with its source, are in `test_wording.py`; 
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -164,19 +167,37 @@ def test_a_page_that_ends_with_a_tag_that_is_gone_goes_on_behind_it(raw: RawKms,
     assert [tag["TagKey"] for tag in page["Tags"]] == ["c", "d"]
 
 
-def test_two_who_tag_at_once_both_find_their_tags(installation: Installation, key_id: str) -> None:
+def test_many_who_tag_at_once_all_find_their_tags(installation: Installation, raw: RawKms, key_id: str) -> None:
     """Each change replaces the version that it was made from; whoever came second is decided again."""
-    from concurrent.futures import ThreadPoolExecutor
 
     def tag(number: int) -> None:
         kms = RawKms(installation)
-        for step in range(5):
+        for step in range(3):
             done(kms.call("TagResource", {"KeyId": key_id, "Tags": as_list(**{f"{number}-{step}": "v"})}))
         kms.close()
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(tag, range(4)))
-    assert len(tags_of(RawKms(installation), key_id)) == 20
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(tag, range(16)))
+    assert tags_of(raw, key_id) == {f"{number}-{step}": "v" for number in range(16) for step in range(3)}
+
+
+def test_of_a_crowd_that_changes_one_key_everybody_is_answered_and_no_change_is_lost(
+    installation: Installation, key_id: str
+) -> None:
+    """In every round one wins; none of the others may be told that the service failed."""
+    crowd, steps = 32, 8
+
+    def change(number: int) -> None:
+        kms = RawKms(installation)
+        for step in range(steps):
+            done(kms.call("UpdateKeyDescription", {"KeyId": key_id, "Description": f"{number}, {step}"}))
+        kms.close()
+
+    with ThreadPoolExecutor(crowd) as threads:
+        list(threads.map(change, range(crowd)))
+    with closing(sqlite3.connect(f"file:{installation.home / 'service' / 'store.db'}?mode=ro", uri=True)) as store:
+        ((version,),) = store.execute("SELECT version FROM kms_keys WHERE key_id = ?", (key_id,))
+    assert version == 1 + crowd * steps
 
 
 # ── who may ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

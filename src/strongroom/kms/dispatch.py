@@ -36,6 +36,7 @@ from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnav
 from strongroom.kms.service import Service
 from strongroom.kms.telemetry.telemetry import Telemetry
 from strongroom.kms.trail import Trail, logged_parameters
+from strongroom.kms.turns import Turns
 from strongroom.kms.wire.http import JSON_TYPE, HttpConnection
 from strongroom.kms.wire.model import Shape
 from strongroom.kms.wire.shapes import ERRORS, OPERATIONS
@@ -49,7 +50,8 @@ _TARGET_PREFIX: Final = b"TrentService."
 _KMS: Final = frozenset({"kms"})
 _STS: Final = frozenset({"sts"})
 _PROBES: Final = (b"/livez", b"/readyz")
-_CONFLICTS_MAX: Final = 5
+# Far above what competitors on one record can do to one of them, while each of their wins is a change made.
+_CONFLICTS_MAX: Final = 100
 _ORIGINS_MAX: Final = 4096
 _REFUSED_REGION: Final = "Credential should be scoped to a valid region. "
 
@@ -99,6 +101,7 @@ class Dispatcher:
         self._ids = ids
         self._telemetry = telemetry
         self._verifier = Verifier()
+        self._turns = Turns()
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
         self._completed: list[_Completed] = []
         self._settle_is_due = False
@@ -328,17 +331,30 @@ class Dispatcher:
 
     async def _serve(self, region: Service, call: Call, row: Operation, typed: Shape) -> Shape | None:
         gate = region.gate
-        for _ in range(_CONFLICTS_MAX):
-            try:
-                demands = row.demands(typed)
-                if row.mutates or not gate.admit_known(call, demands):
-                    await gate.admit(call, demands, mutates=row.mutates)
-                return await row.run(region, call, typed)
-            except ConflictError:
-                # Somebody changed a record in between: see the change, and decide again from the start.
+        try:
+            demands = row.demands(typed)
+            if row.mutates or not gate.admit_known(call, demands):
+                await gate.admit(call, demands, mutates=row.mutates)
+            return await row.run(region, call, typed)
+        except ConflictError:
+            return await self._serve_again(region, call, row, typed)
+
+    async def _serve_again(self, region: Service, call: Call, row: Operation, typed: Shape) -> Shape | None:
+        """Somebody changed a record in between: when it is our turn, see the change, and decide again from the start."""
+        subject = call.touched[-1].record.key_id if call.touched else ""
+        await self._turns.take(subject)
+        try:
+            for _ in range(_CONFLICTS_MAX):
                 call.admissions.clear()
                 call.touched.clear()
                 await self._refreshed(region)
+                try:
+                    await region.gate.admit(call, row.demands(typed), mutates=row.mutates)
+                    return await row.run(region, call, typed)
+                except ConflictError:  # By another worker, or by somebody who was not beaten yet.
+                    continue
+        finally:
+            self._turns.give(subject)
         raise KMSInternalException
 
     def _refreshed(self, region: Service) -> Deferred[bool]:
