@@ -30,6 +30,11 @@ $(VENV)/.installed-test: requirements-test.lock $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
+# Large clients, which the long suite alone runs: nobody waits for them before `make test`.
+$(VENV)/.installed-clients: requirements-clients.lock $(VENV)/.installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-clients.lock
+	@touch $@
+
 install: $(VENV)/.installed  ## install Strongroom into .venv
 
 up: install  ## start everything on the embedded default: loopback, development credentials, foreground
@@ -38,7 +43,7 @@ up: install  ## start everything on the embedded default: loopback, development 
 test: $(VENV)/.installed-test  ## the suite a person waits for (at most 10 minutes on 2 cores)
 	@$(PYTEST) -n $(TEST_WORKERS) -m "not long and not campaign" $(ARGS)
 
-test-long: $(VENV)/.installed-test  ## kill cycles, memory scans, long mutations (at most 40 minutes)
+test-long: $(VENV)/.installed-clients  ## kill cycles, memory scans, long mutations (at most 40 minutes)
 	@$(PYTEST) -m "long and not campaign" --timeout 1800 $(ARGS)
 
 campaign: $(VENV)/.installed-test  ## the full figures, by hand; record them in docs/campaigns.md
@@ -63,9 +68,11 @@ shapes: $(VENV)/.installed-test  ## generate kms/wire/shapes.py from the install
 docs: $(VENV)/.installed  ## generate docs/key-states.md from the table of operations and key states
 	@$(BIN)/python scripts/generate_key_states.py
 
-lock:  ## pin the newest stable dependencies (needs uv)
+lock:  ## pin the newest stable dependencies (needs uv, npm)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q requirements.in -o requirements.lock
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q requirements-test.in -o requirements-test.lock
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q requirements-clients.in -o requirements-clients.lock
+	cd tests/clients/js && npm install --package-lock-only --save-exact --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved @aws-sdk/client-kms
 
 clean:  ## remove .venv and everything generated
 	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -19,12 +20,20 @@ def tracked() -> list[Path]:
 
 
 def test_lock_files_hold_hashes_and_no_addresses() -> None:
-    for name in ("requirements.lock", "requirements-test.lock"):
+    for name in ("requirements.lock", "requirements-test.lock", "requirements-clients.lock"):
         text = (ROOT / name).read_text(encoding="utf-8")
         pins = re.findall(r"^[a-z0-9._-]+==\S+", text, re.MULTILINE | re.IGNORECASE)
         assert pins
         assert text.count("--hash=sha256:") >= len(pins)
         assert "://" not in text
+
+
+def test_the_lock_file_of_the_javascript_client_holds_hashes_and_no_addresses() -> None:
+    text = (ROOT / "tests" / "clients" / "js" / "package-lock.json").read_text(encoding="utf-8")
+    packages = [entry for name, entry in json.loads(text)["packages"].items() if name]
+    assert packages
+    assert [entry for entry in packages if not entry["integrity"].startswith("sha512-")] == []
+    assert "://" not in text
 
 
 def test_no_file_names_a_registry_or_a_path_of_some_machine() -> None:
