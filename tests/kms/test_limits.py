@@ -294,6 +294,16 @@ def test_keys_under_way_take_their_places_and_give_back_what_came_to_nothing() -
         asyncio.run(as_future(count.reserve(5)))
 
 
+def test_a_key_counts_from_its_commit_on_whether_or_not_the_change_was_seen() -> None:
+    store = CountingStore(0)
+    count = counted(store)
+    asyncio.run(as_future(count.reserve(1)))
+    store.keys = 1
+    count.release()
+    with pytest.raises(LimitExceededException):
+        asyncio.run(as_future(count.reserve(1)))
+
+
 def test_when_too_much_changed_to_say_what_the_keys_are_counted_again() -> None:
     store = CountingStore(0)
     count = counted(store)
@@ -302,6 +312,23 @@ def test_when_too_much_changed_to_say_what_the_keys_are_counted_again() -> None:
     count.forget()
     with pytest.raises(LimitExceededException):
         make_one(count, store, 5)
+
+
+def test_more_tags_than_aws_allows_come_in_pages_as_aws_has_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        room = Room(tmp_path / "store.db", limits=Limits(tags_per_key_max=200))
+        try:
+            await room.fill()
+            tags = [{"TagKey": f"k{number:03}", "TagValue": ""} for number in range(120)]
+            _, _, error, _ = await room.serve("TagResource", {"KeyId": KEY, "Tags": tags})
+            assert error is None
+            for limit in (None, 50, 51, 1000):
+                _, page, _, _ = await room.serve("ListResourceTags", {"KeyId": KEY, "Limit": limit})
+                assert (len(page.Tags), page.Truncated) == (50, True)
+        finally:
+            room.store.close()
+
+    asyncio.run(main())
 
 
 def test_a_lowered_limit_refuses_more_and_leaves_what_is_there_usable(tmp_path: Path) -> None:
