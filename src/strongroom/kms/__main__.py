@@ -16,7 +16,7 @@ import sys
 
 import uvloop
 
-from strongroom.kms.app import App
+from strongroom.kms.app import App, Inherited
 from strongroom.kms.audit.heads import AuditInUseError
 from strongroom.kms.audit.segments import AuditDamagedError, AuditUnavailableError
 from strongroom.kms.config import KmsConfig, load_config
@@ -38,10 +38,13 @@ async def _serve(config: KmsConfig, arguments: argparse.Namespace, lines: LineWr
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # The terminal's Ctrl-C is the supervisor's to act on.
     supervisor = Supervisor(socket.socket(fileno=arguments.channel_fd))
-    descriptors = (arguments.listen_fd, *arguments.operators_fd)
-    listening, *operators = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-    metrics = None if arguments.metrics_fd is None else socket.socket(fileno=arguments.metrics_fd)
-    app = App(config, supervisor, listening, operators, metrics, lines)
+    inherited = Inherited(
+        socket.socket(fileno=arguments.listen_fd),
+        arguments.loads_fd,
+        [socket.socket(fileno=descriptor) for descriptor in arguments.operators_fd],
+        None if arguments.metrics_fd is None else socket.socket(fileno=arguments.metrics_fd),
+    )
+    app = App(config, supervisor, inherited, lines)
     await app.start()
     # What lives now lives long: the collector need not look at it again.
     gc.collect()
@@ -59,6 +62,7 @@ def main() -> None:
     parser.add_argument("--worker", required=True)
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--loads-fd", type=int, required=True)
     parser.add_argument("--operators-fd", type=int, action="append", default=[])
     parser.add_argument("--metrics-fd", type=int)
     arguments = parser.parse_args()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -45,7 +45,7 @@ from strongroom.kms.telemetry.reporting import Reporting
 from strongroom.kms.telemetry.request_log import RequestLog
 from strongroom.kms.telemetry.tallies import Tallies
 from strongroom.kms.telemetry.telemetry import Telemetry
-from strongroom.kms.wire.acceptor import Acceptor
+from strongroom.kms.wire.acceptor import Acceptor, Loads
 from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 
 # A start waits this long for regions beside the home region, and then serves without those that are not open.
@@ -61,19 +61,23 @@ _ADMINISTRATOR_POLICY: Final = '{"Version":"2012-10-17","Statement":[{"Effect":"
 _LOG = logging.getLogger("strongroom.kms")
 
 
+class Inherited(NamedTuple):
+    """What the supervisor hands over: sockets on which customers, operators and whoever watches are served.
+
+    Behind `loads_fd` workers tell each other how many customers they have.
+    """
+
+    listening: socket.socket
+    loads_fd: int
+    operators: Sequence[socket.socket]
+    metrics: socket.socket | None
+
+
 class App:
     """One worker."""
 
-    def __init__(
-        self,
-        config: KmsConfig,
-        supervisor: Supervisor,
-        listening: socket.socket,
-        operators: Sequence[socket.socket],
-        metrics: socket.socket | None,
-        lines: LineWriter,
-    ) -> None:
-        """`listening`, `operators` and `metrics` are the sockets on which each is served; `lines` is where to log."""
+    def __init__(self, config: KmsConfig, supervisor: Supervisor, inherited: Inherited, lines: LineWriter) -> None:
+        """`lines` is where to log."""
         self._config = config
         self._supervisor = supervisor
         self._clock = time.time
@@ -94,14 +98,17 @@ class App:
         telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
         self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
         self._edge = Edge(self._dispatcher.submit, Clocks(self._clock))
-        self._acceptor = Acceptor(listening, lambda: HttpConnection(self._edge), _tls(config))
+        number = int(config.worker.removeprefix("w")) - 1
+        loads = Loads(inherited.loads_fd, number, lambda: len(self._edge.connections))
+        self._acceptor = Acceptor(inherited.listening, lambda: HttpConnection(self._edge), _tls(config), loads)
         self._head_keeper = HeadKeeper(
             Path(config.audit_directory), self._log, service.link, service.gate, home.domain_id
         )
         commands = AdminCommands(self._regions, self._credentials, self._ids, config.worker, config.workers)
-        self._admin = AdminServer(operators, {0, os.getuid(), *config.operator_uids}, commands)
+        self._admin = AdminServer(inherited.operators, {0, os.getuid(), *config.operator_uids}, commands)
         self._tasks: list[asyncio.Task[None]] = []
         self._chores: list[RegionChores] = []
+        metrics = inherited.metrics
         self._reporting = None if metrics is None else self._make_reporting(metrics, telemetry.tallies, lines)
 
     def _make_reporting(self, listening: socket.socket, tallies: Tallies, lines: LineWriter) -> Reporting:

@@ -111,6 +111,7 @@ class Worker(Actor):
     def __init__(self, name: str, config: str, uid: int, listeners: Listeners) -> None:
         super().__init__(f"kms {name}")
         self.worker: Final = name
+        self._number = int(name.removeprefix("w")) - 1
         self._config = config
         self._uid = uid
         self._listeners = listeners
@@ -121,10 +122,8 @@ class Worker(Actor):
 
     def start(self) -> None:
         self.close()
-        operators = (self._listeners.operators, self._listeners.operators_of[self.worker])
-        self.process, self.channel = children.start_kms(
-            self._config, self._uid, self.worker, self._listeners.public, operators, self._listeners.metrics
-        )
+        handed = self._listeners.handed_to(self.worker)
+        self.process, self.channel = children.start_kms(self._config, self._uid, self.worker, handed)
         self.channel.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
         self.ready_by_s = time.monotonic() + READY_S_MAX
 
@@ -162,6 +161,7 @@ class Worker(Actor):
                 return
 
     def close(self) -> None:
+        self._listeners.forget_load(self._number)
         self.serves = False
         self.ready_by_s = None
         if self.channel is not None:

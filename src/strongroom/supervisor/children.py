@@ -57,28 +57,20 @@ def start_hsm(config: str, uid: int) -> tuple[subprocess.Popen[bytes], socket.so
 
 
 def start_kms(
-    config: str,
-    uid: int,
-    worker: str,
-    listening: socket.socket,
-    operators: Sequence[socket.socket],
-    metrics: socket.socket | None,
+    config: str, uid: int, worker: str, handed: Sequence[tuple[str, int]]
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A worker and its channel to us; it takes connections from the sockets given, which it shares with others."""
+    """A worker and its channel to us; `handed` are descriptors that it inherits, each with the option that names it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        asked = [] if metrics is None else [metrics.fileno()]
-        passed = [theirs.fileno(), listening.fileno(), *(sock.fileno() for sock in operators), *asked]
+        inherited = [("--channel-fd", theirs.fileno()), *handed]
         process = subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
             [
                 *(sys.executable, "-P", "-s", "-m", "strongroom.kms", "--config", config, "--worker", worker),
-                *("--parent", str(os.getpid()), "--channel-fd", str(theirs.fileno())),
-                *("--listen-fd", str(listening.fileno())),
-                *(word for sock in operators for word in ("--operators-fd", str(sock.fileno()))),
-                *(word for descriptor in asked for word in ("--metrics-fd", str(descriptor))),
+                *("--parent", str(os.getpid())),
+                *(word for option, descriptor in inherited for word in (option, str(descriptor))),
             ],
             env={**_environment(), "GLIBC_TUNABLES": _HUGE_PAGES},
-            pass_fds=passed,
+            pass_fds=[descriptor for _, descriptor in inherited],
             user=_other(uid),
             group=None if _other(uid) is None else group_of(uid),
             cwd="/",

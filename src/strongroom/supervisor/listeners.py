@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Final
 from strongroom.supervisor.home import Home, HomeError
 
 _BACKLOG: Final = 1024
+_NO_WORKER: Final = struct.Struct("=q")
 # Whoever may connect needs leave to write.
 _MODE_OF_ALL: Final = 0o666
 
@@ -40,6 +42,11 @@ class Listeners:
         for left in home.run_kms.glob("w*.sock"):
             left.unlink()
         self.operators_of: Final = {name: _bind_unix(home.worker_socket(name)) for name in workers}
+        # How many connections each worker has (kms/wire/acceptor.py); a place without a worker holds -1.
+        self.loads: Final = os.memfd_create("loads", os.MFD_CLOEXEC)
+        os.truncate(self.loads, len(workers) * _NO_WORKER.size)
+        for number in range(len(workers)):
+            self.forget_load(number)
 
     def _all(self) -> list[socket.socket]:
         metrics = [] if self.metrics is None else [self.metrics]
@@ -50,7 +57,19 @@ class Listeners:
             listening.listen(_BACKLOG)
             listening.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
 
+    def handed_to(self, worker: str) -> list[tuple[str, int]]:
+        """What a worker inherits, each with the option that names it."""
+        own = self.operators_of[worker]
+        handed = [("--listen-fd", self.public.fileno()), ("--loads-fd", self.loads)]
+        handed += [("--operators-fd", sock.fileno()) for sock in (self.operators, own)]
+        return handed if self.metrics is None else [*handed, ("--metrics-fd", self.metrics.fileno())]
+
+    def forget_load(self, number: int) -> None:
+        """Of a worker that is gone, so that nobody leaves it a connection."""
+        os.pwrite(self.loads, _NO_WORKER.pack(-1), number * _NO_WORKER.size)
+
     def close(self) -> None:
+        """The sockets; the workers that are told to stop still write into their places."""
         for listening in self._all():
             listening.close()
 

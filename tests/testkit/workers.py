@@ -1,0 +1,101 @@
+"""A connection to each worker: what one of them answers, and what all of them answer at once.
+
+A worker is told from its siblings by its request ids, whose first digits are drawn once per process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from testkit.installation import Installation
+from testkit.raw import Answer, Raw, raw_request
+
+CONNECTIONS_TRIED_MAX = 600
+SPREAD_S_MAX = 30.0
+_PROCESS_DIGITS = 23
+
+
+def probe(host: str, target: bytes = b"/livez") -> bytes:
+    """The bytes of a request that anybody may send."""
+    return raw_request([(b"Host", host.encode())], method=b"GET", target=target)
+
+
+def worker_of(connection: Raw) -> str:
+    """What its request ids begin with."""
+    connection.send(probe(connection.host))
+    return connection.read_answer().headers["x-amzn-requestid"][:_PROCESS_DIGITS]
+
+
+class Workers:
+    """One kept connection per worker, in no order that means anything."""
+
+    def __init__(self, installation: Installation, count: int) -> None:
+        self.connections = _one_to_each(installation.port, count)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self.connections:
+            connection.__exit__()
+
+    def ask_all(self, operation: str, body: Any = None, **signing: Any) -> list[Answer]:
+        """Every worker's answer to the same request, sent to all before the first answer is read."""
+        request = self.connections[0].request(operation, body, **signing)
+        for connection in self.connections:
+            connection.send(request)
+        return [connection.read_answer() for connection in self.connections]
+
+    def without(self, stopped: Raw) -> Workers:
+        """The others."""
+        others = object.__new__(Workers)
+        others.connections = [connection for connection in self.connections if connection is not stopped]
+        return others
+
+
+def _one_to_each(port: int, count: int) -> list[Raw]:
+    found: dict[str, Raw] = {}
+    # Closed at the end: a connection that is kept open leaves the next one to somebody else.
+    spare: list[Raw] = []
+    given_up = time.monotonic() + SPREAD_S_MAX
+    for _ in range(CONNECTIONS_TRIED_MAX):
+        connection = Raw(port)
+        if found.setdefault(worker_of(connection), connection) is not connection:
+            spare.append(connection)
+            time.sleep(0.01)  # The later workers of a start may still be on their way.
+        if len(found) == count or time.monotonic() > given_up:
+            break
+    for connection in spare:
+        connection.__exit__()
+    if len(found) == count:
+        return list(found.values())
+    for connection in found.values():
+        connection.__exit__()
+    raise AssertionError(f"{len(found)} of {count} workers took a connection")
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that stands still within."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def connection_to(workers: Workers, pid: int) -> Raw:
+    """The connection to this process: the one on which nothing comes while it stands still."""
+    with stopped(pid):
+        for connection in workers.connections:
+            connection.send(probe(connection.host))
+        silent = [connection for connection in workers.connections if connection.is_silent(0.3)]
+    (found,) = silent
+    for connection in workers.connections:
+        connection.read_answer()
+    return found
