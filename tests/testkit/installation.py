@@ -60,6 +60,12 @@ class Installation:
 
     def start(self) -> Installation:
         """Start and wait until it serves."""
+        self.launch()
+        self.wait_until_ready()
+        return self
+
+    def launch(self) -> None:
+        """Start, and wait for nothing."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [
@@ -70,8 +76,6 @@ class Installation:
                 stderr=subprocess.STDOUT,
                 env=self.environment,
             )
-        self.wait_until_ready()
-        return self
 
     def wait_until_ready(self, within_s: float = START_S_MAX) -> float:
         """Seconds until /readyz says yes."""

@@ -161,6 +161,7 @@ class App:
 
     async def _sweep(self) -> None:
         self._edge.sweep(asyncio.get_running_loop().time())
+        self._acceptor.tell()
 
     async def _require_somebody(self) -> None:
         """The development credentials, or on the first start an administrator whose key goes into a private file."""

@@ -75,9 +75,13 @@ class Acceptor:
         self._closed = False
 
     def start(self) -> None:
-        if self._loads is not None:
-            self._loads.tell()
+        self.tell()
         self._listen()
+
+    def tell(self) -> None:
+        """Connections that ended are seen by the others when the next one comes, or at the next call of this."""
+        if self._loads is not None and not self._closed:
+            self._loads.tell()
 
     def close(self) -> None:
         """Take no more; connections that were taken go on."""
@@ -148,5 +152,4 @@ class Acceptor:
             )
         except (OSError, asyncio.CancelledError):  # Its client hung up, or speaks no TLS.
             accepted.close()
-        if self._loads is not None and not self._closed:
-            self._loads.tell()
+        self.tell()

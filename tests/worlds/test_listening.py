@@ -1,0 +1,153 @@
+"""Where and how a service can be reached: TLS, IPv6, and the account whose keys answer."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from testkit.installation import START_S_MAX, Installation
+from testkit.raw import Raw
+from testkit.workers import probe
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for loopback, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    names = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        x509.IPAddress(ipaddress.ip_address("::1")),
+    ]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+def _tls_installation(certificate: tuple[Path, Path]) -> Installation:
+    chain, key = certificate
+    return _announced(Installation("--tls-cert", str(chain), "--tls-key", str(key), "--workers", "2"))
+
+
+def _announced(installation: Installation) -> Installation:
+    """Started, as its own words say: its address is not one that `Installation.start` could ask."""
+    installation.launch()
+    given_up = time.monotonic() + START_S_MAX
+    while "Strongroom serves" not in installation.output.read_text():
+        assert time.monotonic() < given_up, installation.output.read_text()
+        time.sleep(0.01)
+    return installation
+
+
+def _client(url: str, **more: Any) -> Any:
+    return boto3.client(
+        "kms",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+        **more,
+    )
+
+
+def _tls_client(secure: Installation, certificate: tuple[Path, Path]) -> Any:
+    return _client(f"https://127.0.0.1:{secure.port}", verify=str(certificate[0]))
+
+
+def test_a_stock_client_speaks_tls_to_every_worker(certificate: tuple[Path, Path]) -> None:
+    secure = _tls_installation(certificate)
+    try:
+        kms = _tls_client(secure, certificate)
+        key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+        blob = kms.encrypt(KeyId=key_id, Plaintext=b"over TLS")["CiphertextBlob"]
+        assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"over TLS"
+        kms.close()
+        trusted = ssl.create_default_context(cafile=str(certificate[0]))
+        ids = set()
+        for _ in range(8):
+            with (
+                socket.create_connection(("127.0.0.1", secure.port), 10) as plain,
+                trusted.wrap_socket(plain, server_hostname="localhost") as connection,
+            ):
+                assert connection.version() == "TLSv1.3"
+                connection.sendall(probe("localhost"))
+                ids.add(connection.recv(4096).split(b"x-amzn-RequestId: ")[1][:23])
+        assert len(ids) == 2
+    finally:
+        secure.destroy()
+
+
+def test_who_speaks_no_tls_or_none_to_the_end_is_dropped_and_disturbs_nobody(certificate: tuple[Path, Path]) -> None:
+    secure = _tls_installation(certificate)
+    try:
+        silent = [socket.create_connection(("127.0.0.1", secure.port), 10) for _ in range(20)]
+        with Raw(secure.port) as plain:
+            plain.send(probe(plain.host))
+            assert plain.is_closed()
+        for connection in silent[:10]:
+            connection.close()
+        kms = _tls_client(secure, certificate)
+        assert kms.generate_random(NumberOfBytes=8)["Plaintext"]
+        kms.close()
+        for connection in silent[10:]:
+            connection.close()
+        time.sleep(0.2)
+        assert "Traceback" not in secure.output.read_text()
+    finally:
+        secure.destroy()
+
+
+def test_ipv6_is_served_and_named_in_the_lines_to_paste() -> None:
+    six = Installation("--listen", "::1", "--workers", "2")
+    try:
+        _announced(six)
+        url = f"http://[::1]:{six.port}"
+        assert f"AWS_ENDPOINT_URL_KMS={url}\n" in six.output.read_text()
+        kms = _client(url)
+        assert kms.create_key()["KeyMetadata"]["Enabled"]
+        kms.close()
+    finally:
+        six.destroy()
+
+
+def test_the_account_shows_in_every_arn_and_another_one_is_refused_later() -> None:
+    ours = Installation("--account", "123456789012")
+    try:
+        ours.start()
+        assert ours.kms().create_key()["KeyMetadata"]["Arn"].startswith("arn:aws:kms:us-east-1:123456789012:key/")
+        assert ours.sts().get_caller_identity()["Account"] == "123456789012"
+        ours.stop()
+        done = ours.cli("up", "--dev", "--home", str(ours.home), "--account", "210987654321", check=False)
+        assert f"{ours.home} belongs to account 123456789012, not to 210987654321" in done.stderr
+    finally:
+        ours.destroy()
