@@ -110,11 +110,14 @@ def test_connections_that_ended_make_room_again(four: Installation) -> None:
         for connection in closed:
             connection.__exit__()
         time.sleep(1.5)  # Longer than a sweep.
-        fresh = [Raw(four.port) for _ in range(8)]
-        taken = Counter(worker_of(connection) for connection in fresh)
+        fresh: list[Raw] = []
+        taken: Counter[str] = Counter()
+        for _ in range(9):  # One after the other: in a burst, whoever is awake helps.
+            fresh.append(Raw(four.port))
+            taken[worker_of(fresh[-1])] += 1
         for connection in (*(one for some in by_worker.values() for one in some), *fresh):
             connection.__exit__()
-    assert taken[left] > 4, taken
+    assert taken.most_common(1)[0][0] == left, taken
 
 
 def test_what_one_worker_makes_every_worker_uses(four: Installation) -> None:

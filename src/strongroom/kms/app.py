@@ -49,7 +49,7 @@ from strongroom.kms.wire.acceptor import Acceptor, Loads
 from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 
 # A start waits this long for regions beside the home region, and then serves without those that are not open.
-_REGIONS_S_MAX: Final = 5.0
+_REGIONS_S_MAX: Final = 2.0
 # A stop waits this long for answers that are under way.
 _FINISH_S_MAX: Final = 3.0
 # And this long for its turn to sign what was recorded; whoever still keeps the heads then stops later, and signs for all.

@@ -73,7 +73,7 @@ class Regions:
         self._open: dict[str, Region] = {home.name: home}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, list[Deferred[Service]]] = {}
-        # Regions of this home that are not whole: there is nothing to wait for until the supervisor says more.
+        # Regions of this home that could not be opened: there is nothing to wait for, until they can.
         self._broken: set[str] = set()
         self.on_open: Callable[[Region], None] = lambda _: None
 
@@ -131,7 +131,6 @@ class Regions:
             _LOG.warning("the region %s is not whole: its HSM has no domain", name)
             self._broken.add(name)
         elif name not in self._open and name not in self._opening:
-            self._broken.discard(name)
             self._opening[name] = asyncio.get_running_loop().create_task(self._keep_opening(config))
 
     def refuse(self, name: str) -> None:
@@ -153,12 +152,15 @@ class Regions:
             _LOG.warning("the region %s cannot be opened and will be tried again: %s", config.name, _reason(error))
             if region is not None:
                 region.close()
+            self._broken.add(config.name)
+            self.refuse(config.name)
             return False
         except BaseException:
             if region is not None:
                 region.close()
             raise
         self._open[region.name] = region
+        self._broken.discard(region.name)
         del self._opening[region.name]
         self.links.append(region.link)
         self._supervision.opened(region.name)

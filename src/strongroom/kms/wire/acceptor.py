@@ -22,7 +22,7 @@ from typing import Final
 _SHORT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE_S: Final = 0.5
 # How long a connection is left to a worker that has fewer; a loop's turn under load is shorter.
-_LEFT_TO_OTHERS_S: Final = 0.003
+_LEFT_TO_OTHERS_S: Final = 0.005
 # How many a worker takes at once that were left by the others: a worker that stands still must not make them slow.
 _LEFT_OVER_MAX: Final = 16
 # A client that begins TLS and does not go on is a request that does not become whole.
