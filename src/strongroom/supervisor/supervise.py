@@ -28,6 +28,7 @@ from strongroom.supervisor.home import Home, HomeError, HomeSettings
 from strongroom.supervisor.hsm_control import service_host_public
 from strongroom.supervisor.listeners import Listeners
 from strongroom.supervisor.preparation import Options, Prepared, describe_region, prepare, write_kms_config
+from strongroom.supervisor.service_manager import READY, STOPPING, tell_service_manager
 from strongroom.supervisor.users import Users
 
 # As AWS names its regions; private ones may choose. It becomes the name of a directory.
@@ -145,6 +146,7 @@ class Supervisor:
             self._announced = True
             url = self._options.url if "kms" in self._options.actors else ""
             print_banner(self.home, self.settings, url, self.users)
+            tell_service_manager(READY)
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -314,6 +316,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """The workers first: they still want a last audit head signed."""
+        tell_service_manager(STOPPING)
         if self._listeners is not None:
             self._listeners.close()
         for actors in (self._workers, self._hsms.values()):
