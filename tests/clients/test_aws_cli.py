@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from testkit.installation import ACCOUNT, REGION, Installation
+from testkit.clients import client_environment
+from testkit.installation import ACCOUNT, Installation
 
 
 def _version(program: str) -> str:
@@ -42,15 +42,7 @@ class Aws:
 
     def __init__(self, program: str, port: int, home: Path) -> None:
         self._program = program
-        self._environment = {
-            **os.environ,
-            "HOME": str(home),
-            "AWS_ENDPOINT_URL_KMS": f"http://127.0.0.1:{port}",
-            "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{port}",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }
+        self._environment = client_environment(port, home)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -138,6 +130,67 @@ def test_the_caller_is_told_who_he_is(aws: Aws) -> None:
     assert answer == {"UserId": ACCOUNT, "Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:root"}
 
 
-def test_what_is_not_supported_yet_says_so(aws: Aws, key_id: str) -> None:
-    refusal = aws.refused("kms", "schedule-key-deletion", "--key-id", key_id)
+def test_a_key_is_described_anew_and_tagged(aws: Aws, key_id: str) -> None:
+    key = ("--key-id", key_id)
+    assert aws("kms", "update-key-description", *key, "--description", "a new one") is None
+    assert aws("kms", "describe-key", *key)["KeyMetadata"]["Description"] == "a new one"
+    tags = ("TagKey=team,TagValue=blue", "TagKey=cost center,TagValue=", "TagKey=stage,TagValue=a=b+c")
+    assert aws("kms", "tag-resource", *key, "--tags", *tags) is None
+    assert aws("kms", "untag-resource", *key, "--tag-keys", "team") is None
+    listed = aws("kms", "list-resource-tags", *key, "--page-size", "1")["Tags"]
+    assert {tag["TagKey"]: tag["TagValue"] for tag in listed} == {"cost center": "", "stage": "a=b+c"}
+    assert "(TagException)" in aws.refused("kms", "tag-resource", *key, "--tags", "TagKey=aws:mine,TagValue=x")
+
+
+def test_a_policy_from_a_file_is_read_back_to_the_byte(aws: Aws, key_id: str, tmp_path: Path) -> None:
+    key = ("--key-id", key_id)
+    document = json.loads(aws("kms", "get-key-policy", *key, "--policy-name", "default")["Policy"])
+    document["Statement"][0]["Sid"] = "Written by hand"
+    written = tmp_path / "policy.json"
+    written.write_text(json.dumps(document, indent=4), encoding="utf-8")
+    assert aws("kms", "put-key-policy", *key, "--policy-name", "default", "--policy", f"file://{written}") is None
+    assert aws("kms", "get-key-policy", *key)["Policy"] == written.read_text(encoding="utf-8")
+    assert aws("kms", "list-key-policies", *key)["PolicyNames"] == ["default"]
+    assert "(MalformedPolicyDocumentException)" in aws.refused("kms", "put-key-policy", *key, "--policy", "{}")
+    assert aws("kms", "list-grants", *key)["Grants"] == []
+
+
+def test_a_key_is_rotated_by_schedule_and_on_demand(aws: Aws, key_id: str) -> None:
+    key = ("--key-id", key_id)
+    assert aws("kms", "enable-key-rotation", *key, "--rotation-period-in-days", "180") is None
+    status = aws("kms", "get-key-rotation-status", *key)
+    assert (status["KeyRotationEnabled"], status["RotationPeriodInDays"]) == (True, 180)
+    before = aws("kms", "describe-key", *key)["KeyMetadata"]
+    assert aws("kms", "rotate-key-on-demand", *key) == {"KeyId": before["Arn"]}
+    (rotation,) = aws("kms", "list-key-rotations", *key)["Rotations"]
+    assert rotation["RotationType"] == "ON_DEMAND"
+    everything = aws("kms", "list-key-rotations", *key, "--include-key-material", "ALL_KEY_MATERIAL")["Rotations"]
+    assert everything[0]["KeyMaterialId"] == before["CurrentKeyMaterialId"]
+    assert aws("kms", "get-key-rotation-status", *key)["NextRotationDate"] == status["NextRotationDate"]
+    assert aws("kms", "disable-key-rotation", *key) is None
+    assert aws("kms", "get-key-rotation-status", *key)["KeyRotationEnabled"] is False
+
+
+def test_a_deletion_is_scheduled_and_cancelled(aws: Aws, key_id: str) -> None:
+    key = ("--key-id", key_id)
+    scheduled = aws("kms", "schedule-key-deletion", *key, "--pending-window-in-days", "7")
+    assert (scheduled["KeyState"], scheduled["PendingWindowInDays"]) == ("PendingDeletion", 7)
+    described = aws("kms", "describe-key", *key)["KeyMetadata"]
+    assert described["DeletionDate"] == scheduled["DeletionDate"]
+    refusal = aws.refused("kms", "encrypt", *key, "--plaintext", "eA==")
+    assert f"(KMSInvalidStateException) when calling the Encrypt operation: {described['Arn']} is pending" in refusal
+    assert aws("kms", "cancel-key-deletion", *key) == {"KeyId": described["Arn"]}
+    assert aws("kms", "describe-key", *key)["KeyMetadata"]["KeyState"] == "Disabled"
+    refusal = aws.refused("kms", "schedule-key-deletion", *key, "--pending-window-in-days", "6")
+    assert "(ValidationException)" in refusal
+
+
+def test_the_last_use_of_a_key_is_told(aws: Aws, key_id: str) -> None:
+    assert aws("kms", "get-key-last-usage", "--key-id", key_id)["KeyLastUsage"] == {}
+    aws("kms", "encrypt", "--key-id", key_id, "--plaintext", "eA==")
+    assert aws("kms", "get-key-last-usage", "--key-id", key_id)["KeyLastUsage"]["Operation"] == "Encrypt"
+
+
+def test_what_is_not_supported_yet_says_so(aws: Aws) -> None:
+    refusal = aws.refused("kms", "describe-custom-key-stores")
     assert "(UnsupportedOperationException)" in refusal
