@@ -247,6 +247,21 @@ def test_three_workers_do_not_count_a_minute_three_times(in_room: Any) -> None:
     in_room(scene)
 
 
+def test_workers_that_all_saw_the_jump_count_one_day_and_not_one_each(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        guards = [room.guard, room.another(), room.another()]
+        await room.look(*guards)
+        room.clocks.now_s -= 2 * DAY_S
+        assert await room.look(*guards)
+        for quarter in range(4):
+            room.clocks.pass_s(DAY_S / 4)
+            first = guards[quarter % 3]
+            held = await room.look(first, *guards)
+        assert not held
+
+    in_room(scene)
+
+
 def test_a_restart_does_not_end_a_hold_and_what_was_steady_before_it_counts(in_room: Any) -> None:
     async def scene(room: Room) -> None:
         await room.hold()

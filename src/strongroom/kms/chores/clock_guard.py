@@ -133,24 +133,26 @@ class ClockGuard:
         """
         uptime_s = self._uptime()
         marks = await _read(self._store, self._region)
-        jump_s = self._jump(marks, now_s, uptime_s)  # 1
+        is_first = self._last is None
         self._look(now_s, uptime_s)
+        self._follow(marks, now_s - uptime_s)  # 1
+        jump_s = now_s - uptime_s - self._trusted_offset_s
+        if is_first and marks.seen is not None:
+            jump_s = now_s - marks.seen.value
         if abs(jump_s) > JUMP_S:  # 2
             self._alarm(jump_s)
             changes: Sequence[Change] = _changes(marks, self._region, seen_s=now_s, hold=now_s, steady_s=0.0)
         else:  # 3
             changes = self._steady(marks, now_s, uptime_s)
-        return await self._commit(marks, changes)
+        return await self._commit(marks, changes, now_s - uptime_s)
 
-    def _jump(self, marks: _Marks, now_s: float, uptime_s: float) -> float:
-        """By how much the clock is off what was to be expected."""
+    def _follow(self, marks: _Marks, offset_s: float) -> None:
+        """Where somebody dealt with the clock since the last look, trust it as it is, and forget how it came to be so."""
         version = 0 if marks.hold is None else marks.hold.version
         if version != self._hold_version:
             self._hold_version = version
-            self._trusted_offset_s = now_s - uptime_s
-        if self._last is None:
-            return 0.0 if marks.seen is None else now_s - marks.seen.value
-        return now_s - uptime_s - self._trusted_offset_s
+            self._trusted_offset_s = offset_s
+            self._has_strayed = False
 
     def _look(self, now_s: float, uptime_s: float) -> None:
         if self._last is None:
@@ -178,7 +180,7 @@ class ClockGuard:
         _LOG.warning("the clock of %s ran steadily for a day: keys are deleted again when they are due", self._region)
         return _changes(marks, self._region, seen_s=now_s, hold=0.0, steady_s=0.0)
 
-    async def _commit(self, marks: _Marks, changes: Sequence[Change]) -> bool:
+    async def _commit(self, marks: _Marks, changes: Sequence[Change], offset_s: float) -> bool:
         """Write what was seen; a conflict says that another worker looked at the same moment, and its word counts."""
         if changes:
             try:
@@ -188,8 +190,7 @@ class ClockGuard:
                 self._held_since_s = (await _read(self._store, self._region)).held_since_s
                 return True
             marks = await _read(self._store, self._region)
-            if self._last is not None:
-                self._jump(marks, *self._last)
+            self._follow(marks, offset_s)
         self._held_since_s = marks.held_since_s
         return self._held_since_s is not None
 
