@@ -1,8 +1,7 @@
 """kill -9 of the HSM or of the service under load loses nothing that was acknowledged.
 
-Load: threads with a stock boto3 client each, without retries, that create keys and aliases, point aliases elsewhere,
-disable and enable, encrypt, and decrypt what they have. Every answer is written down before the next request. A mutation
-whose answer never came may have happened or not: both are then allowed for that key or alias, and nothing else is.
+The load (`worlds/load.py`) uses every operation that changes something, encrypts, and decrypts what it has. Every answer is
+written down, and everything that was acknowledged is looked at again in the end.
 
 A process that is killed leaves its page cache behind, so this says nothing about power cuts.
 
@@ -15,36 +14,21 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-import strongroom
 from testkit.installation import Installation
+from testkit.planting import plant
+from worlds.load import MUTATIONS, Failure, Ledger, client_of, load
 
-WORKERS = 3
 SERVES_AGAIN_S_MAX = 2.0
 # How long the load runs between two kills: longer than a start takes, so that both halves see every operation.
 QUIET_S = (0.2, 1.2)
-
-
-class Failure(NamedTuple):
-    """A request that was not answered with success, and when it was under way."""
-
-    started: float
-    ended: float
-    operation: str
-    error: str
-    is_callers: bool
 
 
 class Outage(NamedTuple):
@@ -57,184 +41,6 @@ class Outage(NamedTuple):
     @property
     def seconds(self) -> float:
         return self.served - self.killed
-
-
-class Ledger:
-    """What was acknowledged: the only truth that the tests hold the product to."""
-
-    def __init__(self) -> None:
-        self.acknowledged = 0
-        self.states: dict[str, set[str]] = {}
-        self.aliases: dict[str, set[str]] = {}
-        self.blobs: list[tuple[bytes, bytes, dict[str, str]]] = []
-        self.failures: list[Failure] = []
-
-    def merge(self, other: Ledger) -> None:
-        self.acknowledged += other.acknowledged
-        self.states |= other.states
-        self.aliases |= other.aliases
-        self.blobs += other.blobs
-        self.failures += other.failures
-
-    def losses(self, installation: Installation) -> list[str]:
-        """Everything acknowledged that is not there now, or not as it was acknowledged."""
-        with _client(installation) as kms:
-            lost = [f"key {key_id}" for key_id, states in self.states.items() if _state(kms, key_id) not in states]
-            pages = kms.get_paginator("list_aliases").paginate()
-            found = {alias["AliasName"]: alias["TargetKeyId"] for page in pages for alias in page["Aliases"]}
-            lost += [f"alias {name}" for name, targets in self.aliases.items() if found.get(name) not in targets]
-            lost += [f"ciphertext {at}" for at, blob in enumerate(self.blobs) if _open(kms, blob) != blob[1]]
-        return lost
-
-
-@contextmanager
-def _client(installation: Installation) -> Iterator[Any]:
-    kms = installation.kms()
-    try:
-        yield kms
-    finally:
-        kms.close()
-
-
-def _state(kms: Any, key_id: str) -> str | None:
-    try:
-        return str(kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"])
-    except ClientError:
-        return None
-
-
-def _open(kms: Any, blob: tuple[bytes, bytes, dict[str, str]]) -> bytes | None:
-    try:
-        return bytes(kms.decrypt(CiphertextBlob=blob[0], EncryptionContext=blob[2])["Plaintext"])
-    except ClientError:
-        return None
-
-
-class Worker(threading.Thread):
-    """One client with keys and aliases of its own, so that it alone knows what they must be."""
-
-    def __init__(self, installation: Installation, seed: int, stop: threading.Event) -> None:
-        super().__init__(name=f"load-{seed}")
-        self.ledger = Ledger()
-        self._installation = installation
-        self._random = random.Random(seed)
-        self._stop_asked = stop
-        self._prefix = f"alias/load-{seed}-"
-        # Keys that stay enabled, and keys that are switched.
-        self._keys: list[str] = []
-        self._switched: list[str] = []
-        self._alias_count = 0
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        acts: list[tuple[Callable[[], None], int]] = [
-            (self._create_key, 4),
-            (self._create_alias, 6),
-            (self._update_alias, 8),
-            (self._switch, 8),
-            (self._data_key, 25),
-            (self._encrypt, 25),
-            (self._decrypt, 24),
-        ]
-        chosen, weights = zip(*acts, strict=True)
-        try:
-            with _client(self._installation) as self._kms:
-                while not self._stop_asked.is_set():
-                    # Two keys first; a mutation waits for its fsync, so nobody needs to wait for it here.
-                    act = self._random.choices(chosen, weights)[0] if len(self._keys) > 1 else self._create_key
-                    act()
-                    time.sleep(0.003)
-        except BaseException as error:  # noqa: BLE001 -- told to the test, which fails with it.
-            self.error = error
-
-    def _ask(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
-        """The answer, written down; None if there was none."""
-        started = time.monotonic()
-        try:
-            answer: dict[str, Any] = getattr(self._kms, operation)(**arguments)
-        except ClientError as error:
-            is_callers = error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
-            self._failed(started, operation, str(error), is_callers=is_callers)
-            return None
-        except BotoCoreError as error:
-            self._failed(started, operation, type(error).__name__, is_callers=False)
-            return None
-        self.ledger.acknowledged += 1
-        return answer
-
-    def _failed(self, started: float, operation: str, error: str, *, is_callers: bool) -> None:
-        self.ledger.failures.append(Failure(started, time.monotonic(), operation, error, is_callers))
-        time.sleep(0.02)
-
-    def _create_key(self) -> None:
-        answer = self._ask("create_key")
-        if answer is not None:
-            key_id = answer["KeyMetadata"]["KeyId"]
-            self.ledger.states[key_id] = {"Enabled"}
-            (self._keys if len(self._keys) < 4 else self._switched).append(key_id)
-
-    def _create_alias(self) -> None:
-        # A name is tried once: after a lost answer nobody knows whether it exists.
-        self._alias_count += 1
-        name, target = f"{self._prefix}{self._alias_count}", self._random.choice(self._keys)
-        if self._ask("create_alias", AliasName=name, TargetKeyId=target) is not None:
-            self.ledger.aliases[name] = {target}
-
-    def _update_alias(self) -> None:
-        if self.ledger.aliases:
-            name, target = self._random.choice(list(self.ledger.aliases)), self._random.choice(self._keys)
-            done = self._ask("update_alias", AliasName=name, TargetKeyId=target) is not None
-            self.ledger.aliases[name] = {target} if done else self.ledger.aliases[name] | {target}
-
-    def _switch(self) -> None:
-        if self._switched:
-            key_id, state = self._random.choice(self._switched), self._random.choice(("Disabled", "Enabled"))
-            done = self._ask("disable_key" if state == "Disabled" else "enable_key", KeyId=key_id) is not None
-            self.ledger.states[key_id] = {state} if done else self.ledger.states[key_id] | {state}
-
-    def _context(self) -> dict[str, str]:
-        return {"worker": self._prefix} if self._random.random() < 0.5 else {}
-
-    def _data_key(self) -> None:
-        context = self._context()
-        answer = self._ask(
-            "generate_data_key", KeyId=self._random.choice(self._keys), KeySpec="AES_256", EncryptionContext=context
-        )
-        if answer is not None:
-            self.ledger.blobs.append((answer["CiphertextBlob"], answer["Plaintext"], context))
-
-    def _encrypt(self) -> None:
-        context, plaintext = self._context(), self._random.randbytes(self._random.randrange(1, 200))
-        answer = self._ask(
-            "encrypt", KeyId=self._random.choice(self._keys), Plaintext=plaintext, EncryptionContext=context
-        )
-        if answer is not None:
-            self.ledger.blobs.append((answer["CiphertextBlob"], plaintext, context))
-
-    def _decrypt(self) -> None:
-        if self.ledger.blobs:
-            blob, plaintext, context = self._random.choice(self.ledger.blobs)
-            answer = self._ask("decrypt", CiphertextBlob=blob, EncryptionContext=context)
-            assert answer is None or answer["Plaintext"] == plaintext, "a wrong plaintext"
-
-
-@contextmanager
-def _load(installation: Installation, seed: int) -> Iterator[Ledger]:
-    """Run the load; the ledger is complete when the block has ended."""
-    ledger, stop = Ledger(), threading.Event()
-    workers = [Worker(installation, seed + number, stop) for number in range(WORKERS)]
-    for worker in workers:
-        worker.start()
-    try:
-        yield ledger
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.join()
-    for worker in workers:
-        if worker.error is not None:
-            raise worker.error
-        ledger.merge(worker.ledger)
 
 
 def _kill(installation: Installation, kms: Any, key_id: str, actor: str) -> Outage:
@@ -258,10 +64,10 @@ def _cycles(
     moments = random.Random(seed)
     outages: list[Outage] = []
     time.sleep(settled_s)
-    with _client(installation) as kms:
+    with client_of(installation) as kms:
         key_id = kms.create_key()["KeyMetadata"]["KeyId"]
     time.sleep(settled_s)
-    with _client(installation) as kms, _load(installation, seed * 1000) as ledger:
+    with client_of(installation) as kms, load(installation, seed * 1000) as ledger:
         for actor in actors:
             time.sleep(moments.uniform(*QUIET_S))
             outages.append(_kill(installation, kms, key_id, actor))
@@ -290,18 +96,20 @@ def _require_nothing_lost(cycles: int, seed: int, late_max: int) -> None:
         words = installation.output.read_text()
     finally:
         installation.destroy()
+    keys, aliases = ledger.subjects("key"), ledger.subjects("alias")
     by_actor = {actor: sorted(o.seconds for o in outages if o.actor == actor) for actor in ("hsm", "kms")}
     failed = {
         actor: sum(any(_overlap(f, o) for o in outages if o.actor == actor) for f in ledger.failures)
         for actor in by_actor
     }
     print(
-        f"{cycles} kills (seed {seed}): {ledger.acknowledged} acknowledged, {len(ledger.states)} keys, "
-        f"{len(ledger.aliases)} aliases, {len(ledger.blobs)} ciphertexts, {len(lost)} lost; {records} audit records, "
+        f"{cycles} kills (seed {seed}): {ledger.acknowledged} acknowledged, {len(keys)} keys, "
+        f"{len(aliases)} aliases, {len(ledger.blobs)} ciphertexts, {len(lost)} lost; {records} audit records, "
         f"{problems} problems; failed at a kill {failed}; serving again after (median, max) "
         + ", ".join(f"{actor} {times[len(times) // 2]:.2f} s, {times[-1]:.2f} s" for actor, times in by_actor.items())
     )
     assert lost == []
+    assert ledger.operations >= MUTATIONS, MUTATIONS - ledger.operations
     assert problems == 0
     # Every answer was recorded before it left, also by the service that was killed right after it.
     assert records >= ledger.acknowledged
@@ -355,13 +163,7 @@ _ANSWERS_FIRST = """\
 def test_a_service_that_answers_before_it_commits_is_caught() -> None:
     installation = Installation()
     try:
-        overlay = installation.root / "overlay"
-        shutil.copytree(Path(strongroom.__path__[0]), overlay / "strongroom", ignore=shutil.ignore_patterns("*.pyc"))
-        writer = overlay / "strongroom" / "kms" / "storage" / "writer.py"
-        text = writer.read_text()
-        assert text.count(_ANSWERS_LAST) == 1, "the fault is planted where the writer answers"
-        writer.write_text(text.replace(_ANSWERS_LAST, _ANSWERS_FIRST))
-        installation.environment["PYTHONPATH"] = str(overlay)
+        plant(installation, "kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_FIRST)
         installation.start()
         ledger, _ = _cycles(installation, ["kms", "kms"], seed=3, settled_s=1.0)
         assert ledger.losses(installation) != []
