@@ -295,6 +295,46 @@ def test_a_home_has_a_bounded_number_of_regions(own: Installation) -> None:
     assert "a home has at most 16 regions" in _refused(own.home, "--region", HOME, *many)
 
 
+def test_on_first_use_the_number_of_regions_is_bounded_and_one_too_many_is_no_region(own: Installation) -> None:
+    wanted = sorted(REGIONS - {HOME})[:16]
+    answers = {region: _in(own, region)("CreateKey") for region in wanted}
+    assert [answer.status for answer in answers.values()] == [200] * 15 + [400]
+    assert_refused(answers[wanted[-1]], "InvalidSignatureException", NOT_VALID)
+    assert len(own.pids_of("hsm")) == 16
+    assert not (own.home / "regions" / wanted[-1]).exists()
+
+
+def test_hsm_and_service_started_apart_know_the_same_regions(tmp_path: Path) -> None:
+    """Two supervisors on one home: the first has the HSMs, the second the workers."""
+    apart = Installation()
+    command = [sys.executable, "-m", "strongroom.supervisor"]
+    options = ("--home", str(apart.home), "--port", str(apart.port), "--dev")
+    regions = ("--region", HOME, "--region", OTHER)
+    hsms = subprocess.Popen([*command, "hsm", *options, *regions], stdout=subprocess.PIPE, text=True)
+    try:
+        assert hsms.stdout is not None
+        _wait(lambda: "The HSM serves." in hsms.stdout.readline(), 30.0)  # type: ignore[union-attr]
+        unknown = subprocess.run(
+            [*command, "kms", *options, "--region", HOME, "--region", THIRD],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert unknown.stderr == f"strongroom: {apart.home} has no region {THIRD}: a start of its HSM makes it\n"
+        with apart.output.open("ab") as output:
+            apart.process = subprocess.Popen([*command, "kms", *options], stdout=output, stderr=output)
+        apart.wait_until_ready()
+        for region in (HOME, OTHER):
+            assert_allowed(_in(apart, region)("CreateKey"))
+        assert_refused(_in(apart, THIRD)("CreateKey"), "InvalidSignatureException", NOT_VALID)
+    finally:
+        apart.stop()
+        hsms.terminate()
+        hsms.communicate(timeout=20)
+        apart.destroy()
+
+
 @pytest.mark.parametrize("region", ["x", "../up", "a b", "eu-west-1/x", "-a-b", "A-B-1", "a" * 20 + "-1"])
 def test_a_region_by_an_impossible_name_is_refused(tmp_path: Path, region: str) -> None:
     assert "--region takes a name such as eu-central-1" in _refused(tmp_path / "h", f"--region={region}")
@@ -358,9 +398,11 @@ def test_a_region_that_lost_its_state_is_said_so_and_the_others_serve(ill: Insta
     assert f"hsm of {OTHER}: the HSM's sealed state is gone" in ill.output.read_text()
     assert "strongroom restore" in ill.output.read_text()
     assert len(ill.pids_of("hsm")) == 1
+    assert_refused(_encrypts(ill, OTHER), "DependencyTimeoutException", "", status=500)
     began = time.monotonic()
     assert_refused(_encrypts(ill, OTHER), "DependencyTimeoutException", "", status=500)
     assert time.monotonic() - began < 2.0, "there is nothing to wait for"
+    assert ill.output.read_text().count("the HSM's sealed state is gone") == 1, "it is tried again, and said once"
     assert _probe(ill, f"/readyz/{OTHER}") == 503
     done = ill.cli("doctor", "--home", str(ill.home), check=False)
     assert done.returncode == 1

@@ -132,7 +132,7 @@ class App:
         await run(self._require_somebody())  # 3
         self._begin_chores(self._home)
         self._regions.on_open = self._begin_chores
-        self._supervisor.listen(self._regions.add, self._regions.refuse)
+        self._supervisor.listen(self._regions.add, self._regions.not_made)
         await self._regions.open_all(self._config.regions[1:], _REGIONS_S_MAX)
         self._edge.sweep(asyncio.get_running_loop().time())
         self._acceptor.start()  # 4

@@ -31,7 +31,7 @@ from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.operations import get_caller_identity
 from strongroom.kms.operations.table import TABLE, Operation
-from strongroom.kms.regions import Regions
+from strongroom.kms.regions import RegionRefusedError, Regions
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
 from strongroom.kms.service import Service
 from strongroom.kms.telemetry.telemetry import Telemetry
@@ -275,6 +275,9 @@ class Dispatcher:
             return
 
         def proceed(fresh: Service | None, error: BaseException | None) -> None:
+            if isinstance(error, RegionRefusedError):
+                self._refuse(connection, services, "InvalidSignatureException", _REFUSED_REGION)
+                return
             if fresh is None:
                 fault = _as_fault(error or AssertionError("neither a region nor a reason"))
                 self._refuse(connection, services, fault.code, fault.message)

@@ -43,6 +43,10 @@ CANNOT_OPEN: Final = (
 _LOG = logging.getLogger("strongroom.kms")
 
 
+class RegionRefusedError(Exception):
+    """The supervisor does not make this region: for whoever named it, there is none."""
+
+
 class Supervision(Protocol):
     """The supervisor, as far as regions are concerned."""
 
@@ -97,7 +101,8 @@ class Regions:
     def wait_for(self, name: str) -> Deferred[Service] | None:
         """A region that is not open, once it is; None for one that does not exist. For verified requests only.
 
-        Awaiting it raises DependencyTimeoutException when that takes too long.
+        Awaiting it raises DependencyTimeoutException when that takes too long or cannot be now, RegionRefusedError when
+        it will not be.
         """
         is_ours = name in self._opening or name in self._waiting or name in self._broken
         if not is_ours and not (self._on_first_use and name in REGIONS):
@@ -133,9 +138,10 @@ class Regions:
         elif name not in self._open and name not in self._opening:
             self._opening[name] = asyncio.get_running_loop().create_task(self._keep_opening(config))
 
-    def refuse(self, name: str) -> None:
-        """The supervisor does not make it."""
-        self._give_up(name, self._waiting.get(name, []))
+    def not_made(self, name: str, is_refused: bool) -> None:  # noqa: FBT001 -- as the supervisor's channel tells it.
+        """The supervisor does not make it, or could not."""
+        for deferred in self._waiting.pop(name, []):
+            deferred.fail(RegionRefusedError() if is_refused else DependencyTimeoutException())
 
     async def _keep_opening(self, config: RegionConfig) -> None:
         tries = 0
@@ -153,7 +159,7 @@ class Regions:
             if region is not None:
                 region.close()
             self._broken.add(config.name)
-            self.refuse(config.name)
+            self.not_made(config.name, False)  # noqa: FBT003 -- see there.
             return False
         except BaseException:
             if region is not None:
@@ -171,9 +177,7 @@ class Regions:
 
     def _give_up(self, name: str, waiting: list[Deferred[Service]]) -> None:
         if self._waiting.get(name) is waiting:
-            del self._waiting[name]
-            for deferred in waiting:
-                deferred.fail(DependencyTimeoutException())
+            self.not_made(name, False)  # noqa: FBT003 -- see there.
 
     # ── stop ────────────────────────────────────────────────────────────────────────────────────────────────────
 

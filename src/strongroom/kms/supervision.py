@@ -1,7 +1,7 @@
 """The worker's end of its channel to the supervisor: a socket of whole messages, each one JSON object.
 
 Said: `{"said": "ready"}`, `{"said": "opened", "region": …}`, `{"said": "wanted", "region": …}`.
-Heard: a region, as the configuration describes it, or `{"refused": …}`.
+Heard: a region, as the configuration describes it, `{"refused": …}`: it will not be made, or `{"failed": …}`: not now.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ _MESSAGE_BYTES_MAX: Final = 256 * 1024
 _LOG = logging.getLogger("strongroom.kms")
 
 
-class _Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    refused: str
+class _NotMade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    refused: str = ""
+    failed: str = ""
 
 
 class Supervisor:
@@ -32,7 +33,7 @@ class Supervisor:
         channel.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
         self._channel = channel
         self._on_region: Callable[[RegionConfig], None] | None = None
-        self._on_refused: Callable[[str], None] | None = None
+        self._on_not_made: Callable[[str, bool], None] | None = None
 
     def ready(self) -> None:
         self._say({"said": "ready"})
@@ -49,13 +50,14 @@ class Supervisor:
         except OSError as error:  # A supervisor that is gone takes us with it; one that is busy is asked again.
             _LOG.warning("the supervisor was not told: %s", error)
 
-    def listen(self, on_region: Callable[[RegionConfig], None], on_refused: Callable[[str], None]) -> None:
-        self._on_region, self._on_refused = on_region, on_refused
+    def listen(self, on_region: Callable[[RegionConfig], None], on_not_made: Callable[[str, bool], None]) -> None:
+        """`on_not_made` is told the region, and whether it was refused for good."""
+        self._on_region, self._on_not_made = on_region, on_not_made
         asyncio.get_running_loop().add_reader(self._channel, self._hear)
 
     def _hear(self) -> None:
         assert self._on_region is not None
-        assert self._on_refused is not None
+        assert self._on_not_made is not None
         try:
             data = self._channel.recv(_MESSAGE_BYTES_MAX)
         except BlockingIOError:
@@ -68,7 +70,8 @@ class Supervisor:
         try:
             self._on_region(msgspec.json.decode(data, type=RegionConfig))
         except msgspec.ValidationError:
-            self._on_refused(msgspec.json.decode(data, type=_Refused).refused)
+            not_made = msgspec.json.decode(data, type=_NotMade)
+            self._on_not_made(not_made.refused or not_made.failed, bool(not_made.refused))
 
     def close(self) -> None:
         if self._on_region is not None:

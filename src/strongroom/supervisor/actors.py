@@ -73,6 +73,8 @@ class Hsm(Actor):
         self._threads = threads
         self._channel: ControlChannel | None = None
         self.talk: Future[list[Path]] | None = None
+        # The last reason why it did not start.
+        self.said = ""
 
     def start(self) -> None:
         if not self._is_home:
@@ -91,6 +93,7 @@ class Hsm(Actor):
         assert self.talk is not None, "nothing was started"
         talk, self.talk = self.talk, None
         talk.result()
+        self.said = ""
         self.back_off.serves()
 
     def close(self) -> None:

@@ -106,6 +106,8 @@ class Supervisor:
     def _start_all(self) -> None:
         if "hsm" in self._options.actors:
             self._start_hsms()
+        elif new := [name for name in self._options.regions if name not in self._all_regions()]:
+            raise HomeError(f"{self.home.root} has no region {new[0]}: a start of its HSM makes it")
         if self._listeners is None:
             self._starting = False
             self._announce()
@@ -117,7 +119,7 @@ class Supervisor:
 
     def _start_hsms(self) -> None:
         """All at once; the home region's must come up, and so must one that is named for the first time."""
-        home, listed = self.settings.region, self.settings.regions
+        home, *listed = self._all_regions()
         wanted = [*listed, *(name for name in self._options.regions if name not in (home, *listed))]
         if len(wanted) >= REGIONS_MAX:
             raise HomeError(f"a home has at most {REGIONS_MAX} regions")
@@ -132,6 +134,10 @@ class Supervisor:
         for hsm in self._hsms.values():
             if hsm.talk is not None:
                 self._finish(hsm)
+
+    def _all_regions(self) -> list[str]:
+        """Those that the home has, the home region first."""
+        return [self.settings.region, *self.settings.regions]
 
     def _add_hsm(self, name: str) -> Hsm:
         is_home = name == self.settings.region
@@ -223,9 +229,9 @@ class Supervisor:
 
     def _tell_of(self, hsm: Hsm) -> None:
         """To the workers that run, and to those that are started later."""
-        for worker in self._workers:
-            worker.tell(describe_region(hsm.place, hsm.region))
         try:
+            for worker in self._workers:
+                worker.tell(describe_region(hsm.place, hsm.region))
             self._write_config()
         except (HomeError, OSError) as error:
             _say(f"the workers' configuration could not be written, and stays as it was: {error}")
@@ -234,7 +240,9 @@ class Supervisor:
         """One that was made is tried again; one that was asked for while we ran is given up, and what there is stays."""
         if self._starting and (hsm.place is self.home or not hsm.is_made):
             raise error
-        _say(f"{hsm.name}: {error}")
+        if str(error) != hsm.said:  # What a person must mend is said once, and not at every try.
+            hsm.said = str(error)
+            _say(f"{hsm.name}: {error}")
         if hsm.is_made:
             hsm.start_later()
             return
@@ -242,7 +250,7 @@ class Supervisor:
         hsm.close()
         del self._hsms[hsm.region]
         for worker in self._workers:
-            worker.tell({"refused": hsm.region})
+            worker.tell({"failed": hsm.region})
 
     def _write_config(self) -> None:
         """The workers' configuration, with every region that was made; without an HSM of ours, with those noted."""
