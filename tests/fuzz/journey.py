@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Self
@@ -139,11 +139,35 @@ class Journey:
     def _ask_at_once(self) -> None:
         """Several keys, a request on each, all sent before the first answer is read."""
         keys = self._random.sample(self.account.keys, min(len(self.account.keys), CONNECTIONS))
+        connections = self._random.sample(self._connections, len(keys))
+        requests = [self._composer.valid(self._random.choice(_ALONE), key) for key in keys]
+        self._judge_together(list(zip(requests, connections, strict=True)))
+
+    def _change_at_once(self) -> None:
+        """One key, and changes of it that leave each other alone: none may overwrite another."""
+        key = self._random.choice(self.account.keys)
+        changes: list[tuple[str, dict[str, Any]]] = [
+            ("UpdateKeyDescription", {"Description": self._random.choice(("", "at once"))}),
+            ("EnableKeyRotation", {"RotationPeriodInDays": self._random.randint(90, 2560)}),
+            ("RotateKeyOnDemand", {}),
+            ("UntagResource", {"TagKeys": [*key.tags][:3] or ["x"]}),
+        ]
+        if len(key.tags) <= 48:
+            tags = [{"TagKey": name, "TagValue": str(self._random.random())} for name in ("at once 1", "at once 2")]
+            changes = [change for change in changes if change[0] != "UntagResource"]
+            changes += [("TagResource", {"Tags": [tag]}) for tag in tags]
         asked = []
-        for key, connection in zip(keys, self._random.sample(self._connections, len(keys)), strict=True):
-            request = self._composer.valid(self._random.choice(_ALONE), key)
-            self._send(connection, _target(request.operation), as_json(self._random, request.members))
+        for (operation, members), connection in zip(
+            self._random.sample(changes, CONNECTIONS), self._connections, strict=True
+        ):
+            request = Request(operation, {"KeyId": key.key_id, **members}, key=key)
+            request.refuse(*key.refusals(operation, f"kms:{operation}"))
             asked.append((request, connection))
+        self._judge_together(asked)
+
+    def _judge_together(self, asked: Sequence[tuple[Request, Raw]]) -> None:
+        for request, connection in asked:
+            self._send(connection, _target(request.operation), as_json(self._random, request.members))
         answers = [(request, connection.read_answer()) for request, connection in asked]
         for request, answer in answers:
             self._weigh(request, answer)
@@ -414,9 +438,9 @@ _SHOWN_BY: Final = {
 _CONTENT_TYPES: Final = (b"application/json", b"text/plain", b"application/x-amz-json-1.0", b"x", JSON_TYPE + b"; a=b")
 _ACTS: Final = (
     *(Journey._ask_valid, Journey._ask_broken, Journey._ask_spoilt, Journey._ask_nothing, Journey._ask_nobody),
-    *(Journey._ask_at_once, Journey._open_one, Journey.look_at_everything),
+    *(Journey._ask_at_once, Journey._change_at_once, Journey._open_one, Journey.look_at_everything),
 )
-_WEIGHTS: Final = (40, 16, 12, 8, 4, 14, 5, 1)
+_WEIGHTS: Final = (40, 16, 12, 8, 4, 12, 4, 5, 1)
 
 
 def _target(operation: str) -> bytes:
