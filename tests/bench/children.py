@@ -141,10 +141,18 @@ class Product:
     """`strongroom up --dev` in a home of its own, from this checkout or from another one."""
 
     def __init__(
-        self, name: str, *, program: Path | None = None, checkout: Path | None = None, workers: int = 1
+        self,
+        name: str,
+        *,
+        program: Path | None = None,
+        checkout: Path | None = None,
+        workers: int = 1,
+        keys_max: int | None = None,
     ) -> None:
+        """`keys_max` is a limit other than the default."""
         self.name = name
         self.workers = workers
+        self._keys_max = keys_max
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix=f"strongroom-bench-{name}-"))
         self._log = self._folder / "log"
@@ -194,6 +202,10 @@ class Product:
             self._command = [str(interpreter), "-c", entry]
         elif not Path(self._command[0]).exists():
             raise BenchError(f"{self._command[0]} does not exist: run `make install` first")
+        if self._keys_max is not None:
+            home = self._folder / "home"
+            home.mkdir(mode=0o700)
+            (home / "limits.toml").write_text(f"keys_max = {self._keys_max}\n")
         arguments = ["up", "--dev", "--home", str(self._folder / "home"), "--port", str(self.port)]
         if self.workers > 1:
             arguments += ["--workers", str(self.workers)]

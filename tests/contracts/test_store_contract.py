@@ -144,6 +144,14 @@ def test_the_materials_of_a_key_come_oldest_first(under_test):
         put(store, kms_key(), kms_key("key-2"), new, old, material(b"o" * 32, "key-2"), middle)
         assert run(store, lambda s: s.materials_of("key-1")) == [old, middle, new]
         assert run(store, lambda s: s.materials_of("key-3")) == []
+        assert run(store, lambda s: s.key_with_materials("key-1")) == (kms_key(), [old, middle, new])
+        assert run(store, lambda s: s.key_with_materials("key-3")) is None
+
+
+def test_a_key_without_materials_is_found_without_any(under_test):
+    with under_test.open() as store:
+        put(store, kms_key(), kms_key("key-2"), material(key_id="key-2"))
+        assert run(store, lambda s: s.key_with_materials("key-1")) == (kms_key(), [])
 
 
 def test_keys_are_listed_by_id_within_account_and_region_strictly_after_a_mark(under_test):
@@ -443,6 +451,7 @@ def test_before_unlock_only_settings_can_be_read_and_written(under_test):
             lambda s: s.get(KeyRecord, "key-1"),
             lambda s: s.get(KeyRecord, "no such key"),
             lambda s: s.materials_of("key-1"),
+            lambda s: s.key_with_materials("key-1"),
             lambda s: s.list_keys(ACCOUNT, REGION, "", 1),
             lambda s: s.list_aliases(ACCOUNT, REGION, None, "", 1),
             lambda s: s.list_users(ACCOUNT, "", 1),
@@ -586,6 +595,8 @@ def test_rows_swapped_between_two_keys_are_refused(under_test, columns):
         for key_id in ("key-1", "key-2"):
             with pytest.raises(RowForgedError):
                 run(store, lambda s, key_id=key_id: s.materials_of(key_id))
+            with pytest.raises(RowForgedError):
+                run(store, lambda s, key_id=key_id: s.key_with_materials(key_id))
         for record in (mine, theirs):
             with pytest.raises(RowForgedError):
                 read_again(store, record)

@@ -15,11 +15,16 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
+from strongroom.boundary.secret import AccessKeySecret
 from strongroom.kms.calls import Call
 from strongroom.kms.driver import run
 from strongroom.kms.faults import DryRunOperationException, Fault
 from strongroom.kms.gate import Demand, Gate
 from strongroom.kms.hsm_link.link import KeyHandle
+from strongroom.kms.iam.documents import PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import Decision
+from strongroom.kms.iam.principals import user_principal
+from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.permits import KEYLESS, Permit, PermitError
@@ -293,6 +298,53 @@ def test_a_re_pointed_alias_does_not_carry_the_permission_over(installation: Ins
     assert_allowed(user.kms.call("Encrypt", {"KeyId": alias, "Plaintext": "eA=="}))
     assert_allowed(raw.call("UpdateAlias", {"AliasName": alias, "TargetKeyId": second["KeyId"]}))
     assert_refused(user.kms.call("Encrypt", {"KeyId": alias, "Plaintext": "eA=="}), "AccessDeniedException")
+
+
+def test_what_an_identity_policy_allows_for_one_key_it_does_not_allow_for_the_next(
+    installation: Installation, raw: RawKms
+) -> None:
+    first, second = (assert_allowed(raw.call("CreateKey"))["KeyMetadata"] for _ in range(2))
+    user = make_user(installation, name(), policy(allow("kms:Encrypt", resource=first["Arn"])))
+    for _ in range(3):
+        assert_allowed(user.kms.call("Encrypt", {"KeyId": first["KeyId"], "Plaintext": "eA=="}))
+        assert_refused(
+            user.kms.call("Encrypt", {"KeyId": second["KeyId"], "Plaintext": "eA=="}), "AccessDeniedException"
+        )
+
+
+def test_two_keys_with_the_same_policy_are_told_apart_where_it_names_one_of_them(raw: RawKms) -> None:
+    first, second = (assert_allowed(raw.call("CreateKey"))["KeyMetadata"] for _ in range(2))
+    root = {"AWS": ROOT}
+    text = policy(
+        allow("kms:PutKeyPolicy", Principal=root), allow("kms:Encrypt", resource=first["Arn"], Principal=root)
+    )
+    for key in (first, second):
+        assert_allowed(raw.call("PutKeyPolicy", {"KeyId": key["KeyId"], "Policy": text}))
+    for _ in range(3):
+        assert_allowed(raw.call("Encrypt", {"KeyId": first["KeyId"], "Plaintext": "eA=="}))
+        assert_refused(raw.call("Encrypt", {"KeyId": second["KeyId"], "Plaintext": "eA=="}), "AccessDeniedException")
+
+
+def test_decisions_that_hold_for_all_keys_are_made_once_and_the_others_per_key(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        for key_id in (KEY, OTHER_KEY):
+            await room.serve("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="})
+        assert len(room.caller.decisions) == 1
+        one, other = [await room.directory.key(key_id) for key_id in (KEY, OTHER_KEY)]
+        assert one is not None
+        assert other is not None
+        assert one.policy is other.policy
+        reader = PrincipalEntry(
+            user_principal(ACCOUNT, "u", "AIDA", "AKIA"),
+            (parse_policy(policy(allow("kms:Encrypt", resource=one.arn)), PolicyKind.IDENTITY),),
+            AccessKeySecret(b"x"),
+        )
+        one.remember(reader, "kms:Encrypt", Decision(allowed=True, reason=""))
+        assert one.decision(reader, "kms:Encrypt") is not None
+        assert other.decision(reader, "kms:Encrypt") is None
+        assert not reader.decisions
+
+    in_room(scene)
 
 
 @pytest.mark.parametrize("reference", ["KeyId", "Arn"])

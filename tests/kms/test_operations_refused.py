@@ -228,7 +228,12 @@ def test_no_operation_answers_a_caller_who_is_nobody_and_nothing_changes(
             assert_refused(answer, "MissingAuthenticationTokenException")
             answer = raw.send_as_is(good, body, target=query_credential(host))
             assert_refused(answer, "InvalidSignatureException")
-            for wrong in ({"secret": "Test"}, {"access_key_id": "TEST"}, {"service": "sts"}, {"region": "eu-nowhere-1"}):
+            for wrong in (
+                {"secret": "Test"},
+                {"access_key_id": "TEST"},
+                {"service": "sts"},
+                {"region": "eu-nowhere-1"},
+            ):
                 assert raw.send(body, plain, **wrong).code in {
                     "InvalidSignatureException",
                     "UnrecognizedClientException",

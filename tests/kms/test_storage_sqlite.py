@@ -94,6 +94,7 @@ def test_no_read_leaves_a_transaction_open(under_test):
             lambda s: s.get(KeyRecord, "key-1"),
             lambda s: s.list_keys(ACCOUNT, REGION, "", 1),
             lambda s: s.materials_of("key-1"),
+            lambda s: s.key_with_materials("key-1"),
         ):
             run(store, read)
             polled(store)
@@ -225,6 +226,8 @@ def test_a_view_in_the_place_of_a_table_cannot_answer_with_another_row(under_tes
         )
         with pytest.raises(RowForgedError):
             run(store, lambda s: s.get(KeyRecord, "key-2"))
+        with pytest.raises(RowForgedError):
+            run(store, lambda s: s.key_with_materials("key-2"))
         under_test.query("DROP VIEW kms_keys")
         under_test.query("CREATE TABLE kms_keys AS SELECT * FROM hidden WHERE key_id = 'key-1'")
         assert run(store, lambda s: s.get(KeyRecord, "key-1")) == kms_key()
@@ -307,6 +310,26 @@ def test_the_wal_is_cut_to_nothing(under_test):
         run(store, lambda s: s.erase())
         assert wal.stat().st_size == 0
         assert run(other, lambda s: s.get(KeyRecord, "key-1")) == kms_key()
+
+
+def test_a_wal_begun_anew_makes_nobody_forget_anything(under_test):
+    """The version moves when a writer begins the WAL anew, which is before it commits; here it never does."""
+    with under_test.open() as store:
+        put(store, *[kms_key(f"key-{number}", description="x" * 3_000) for number in range(50)])
+        assert len(polled(store) or ()) == 50
+        with closing(sqlite3.connect(under_test.path, isolation_level=None)) as other:
+            other.execute("PRAGMA cache_size = 1")  # What does not fit goes into the WAL before its commit.
+            for ending, told in (("ROLLBACK", []), ("COMMIT", None)):
+                put(store, user(ending))
+                polled(store)
+                assert other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[0] == 0
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("UPDATE kms_keys SET description = description || 'y'")
+                assert store._data_version() != store._seen_version
+                assert polled(store) == []
+                other.execute(ending)
+                # A hand that keeps no log has everything forgotten.
+                assert polled(store) == told
 
 
 def test_a_wal_that_somebody_still_reads_is_not_reported_as_cut(under_test, monkeypatch):

@@ -89,7 +89,7 @@ class Gate:
         entry = self._directory.known_reference(demand.key_ref)
         if entry is None:
             return False
-        decision = entry.decisions.get((call.principal_entry, demand.action))
+        decision = entry.decision(call.principal_entry, demand.action)
         if decision is None or not decision.allowed:
             return False
         call.touched.append(entry)
@@ -175,7 +175,7 @@ class Gate:
     def _admit_key(self, call: Call, action: str, entry: KeyEntry) -> None:
         caller = call.principal_entry
         call.touched.append(entry)
-        decision = entry.decisions.get((caller, action))
+        decision = entry.decision(caller, action)
         if decision is None or not decision.allowed:
             question = Question(caller.principal, action, entry.arn, entry.policy, caller.identity_policies)
             decision = evaluate(question)
@@ -198,18 +198,24 @@ class Gate:
     async def find(self, call: Call, action: str, key_ref: str, *, aliases: bool) -> KeyEntry:
         """The key of this account and region that a reference names; finding is no leave to use.
 
+        Most references are the id or ARN of a key that exists, and need no more than that. Of the others:
         1. what is no reference, 2. an alias where only keys are taken, 3. another region, 4. another account, about which
         nobody is told what exists, 5. nothing of this name.
 
         Raises:
             NotFoundException, InvalidArnException, AccessDeniedException: AWS's wording for each kind of reference.
         """
+        directory = self._directory
+        generation = directory.generation
+        plain_id = directory.plain_key_id(key_ref)
+        entry = None if plain_id is None else await directory.key(plain_id)
+        if entry is not None:
+            directory.keep_reference(key_ref, entry, generation)
+            return entry
         try:
             parsed = parse_key_ref(key_ref)
         except MalformedArn as malformed:  # 1
             raise NotFoundException(malformed.message) from None
-        directory = self._directory
-        generation = directory.generation
         if not aliases and isinstance(parsed, AliasName | AliasArn):  # 2
             raise InvalidArnException("Key Aliases are not supported for this operation.")
         foreign_partition = False

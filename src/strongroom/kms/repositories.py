@@ -269,6 +269,9 @@ class Store(Protocol):
     async def get(self, kind: type[R], *identity: object) -> R | None:
         """The record of this identity."""
 
+    async def key_with_materials(self, key_id: str) -> tuple[KeyRecord, list[MaterialRecord]] | None:
+        """A key and all its backing keys, oldest first, as they are at one moment."""
+
     async def materials_of(self, key_id: str) -> list[MaterialRecord]:
         """All backing keys of a key, oldest first."""
 

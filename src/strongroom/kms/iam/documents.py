@@ -56,10 +56,15 @@ class Statement(msgspec.Struct, frozen=True):
     resources: tuple[Pattern, ...]
 
 
-class PolicyDocument(msgspec.Struct, frozen=True):
-    """A parsed document; the text as written is kept beside it by whoever stores it."""
+class PolicyDocument(msgspec.Struct, frozen=True, eq=False):
+    """A parsed document; the text as written is kept beside it by whoever stores it.
+
+    Compared by identity: it never changes, and what was decided by it may be remembered under it.
+    """
 
     statements: tuple[Statement, ...]
+    # Whether any statement asks which resource it is about: otherwise what it decides for one, it decides for all.
+    names_resources: bool
 
     def principals(self) -> set[str]:
         """Every principal that any statement names."""
@@ -102,7 +107,9 @@ def parse_policy(text: str, kind: PolicyKind) -> PolicyDocument:
         statements = [statements]
     if not isinstance(statements, list) or not statements:
         raise PolicyError("Statement must be an object or a list of objects")
-    return PolicyDocument(tuple(_statement(value, f"Statement[{at}]", kind) for at, value in enumerate(statements)))
+    parsed = tuple(_statement(value, f"Statement[{at}]", kind) for at, value in enumerate(statements))
+    names_resources = any(pattern.text != "*" for statement in parsed for pattern in statement.resources)
+    return PolicyDocument(parsed, names_resources)
 
 
 def _only(members: dict[str, Any], known: set[str], place: str) -> None:

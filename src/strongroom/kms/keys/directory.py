@@ -1,14 +1,16 @@
 """The records as the hot path needs them: found once, verified by the store, kept until somebody changes them.
 
 Invariants: what is cached never outlives a change (`refresh` runs before every batch of requests and forgets
-what was committed since, by any worker); caches are bounded; every change redeems a permit; decisions about a key live in
-its entry and under the principal's entry, so they die with either.
+what was committed since, by any worker); caches are bounded; every change redeems a permit; decisions live under the
+caller's entry, with the key's policy document or, where they depend on which key it is, in the key's own entry: they die
+with either of what they were made from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 from strongroom.boundary.messages import KeyBinding
@@ -32,20 +34,28 @@ from strongroom.kms.repositories import (
 )
 from strongroom.protocol.arn import format_key_arn
 
-_ENTRIES_MAX: Final = 10_000
+_WEIGHT_MAX: Final = 50_000
 _DECISIONS_MAX: Final = 1_000
 PARTITION: Final = "aws"
+_KEY_ID_CHARS: Final = 36
 
-# Most keys have one of a few policies, word for word: parsing one is most of what a key that is not cached costs.
+# Most keys have one of a few policies, word for word: parsing one costs as much as all the rest of a key not cached.
 _POLICIES_MAX: Final = 1_000
+# A key with one material and a policy of less than this weighs 1, which is about a KiB and a half.
+_POLICY_CHARS_PER_WEIGHT: Final = 1_024
+_weight_of_key: Final = attrgetter("weight")
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 @lru_cache(_POLICIES_MAX)
-def _key_policy(text: str) -> PolicyDocument:
-    """A stored policy, parsed; documents are immutable, so keys may share one."""
+def parse_key_policy(text: str) -> PolicyDocument:
+    """A key's policy, parsed; documents are immutable, so keys may share one.
+
+    Raises:
+        PolicyError: as `parse_policy`; a stored one was taken before.
+    """
     return parse_policy(text, PolicyKind.KEY)
 
 
@@ -69,7 +79,7 @@ class Material:
 class KeyEntry:
     """A KMS key with everything that a request needs of it."""
 
-    __slots__ = ("arn", "current", "decisions", "materials", "policy", "record")
+    __slots__ = ("_decisions", "arn", "current", "materials", "policy", "record")
 
     def __init__(
         self, record: KeyRecord, materials: Sequence[MaterialRecord], policy: PolicyDocument | None = None
@@ -77,59 +87,86 @@ class KeyEntry:
         """`policy` is the parsed key policy, where it was parsed already."""
         self.record: Final = record
         self.arn: Final = format_key_arn(PARTITION, record.region, record.account, record.key_id)
-        self.policy: Final[PolicyDocument] = policy or _key_policy(record.key_policy)
+        self.policy: Final[PolicyDocument] = policy or parse_key_policy(record.key_policy)
         self.materials: Final = {material.hbkid: Material(record, material) for material in materials}
         (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
-        self.decisions: Final[dict[tuple[PrincipalEntry, str], Decision]] = {}
+        # Those that depend on which key this is; most keys have none.
+        self._decisions: dict[tuple[PrincipalEntry, str], Decision] | None = None
 
-    def remember(self, principal: PrincipalEntry, action: str, decision: Decision) -> None:
-        if len(self.decisions) >= _DECISIONS_MAX:
-            self.decisions.clear()
-        self.decisions[principal, action] = decision
+    @property
+    def weight(self) -> int:
+        """What it takes of a cache's room."""
+        return len(self.materials) + len(self.record.key_policy) // _POLICY_CHARS_PER_WEIGHT
+
+    def decision(self, caller: PrincipalEntry, action: str) -> Decision | None:
+        """What was decided before, if it was."""
+        if caller.names_resources or self.policy.names_resources:
+            return None if self._decisions is None else self._decisions.get((caller, action))
+        return caller.decisions.get((self.policy, action))
+
+    def remember(self, caller: PrincipalEntry, action: str, decision: Decision) -> None:
+        if caller.names_resources or self.policy.names_resources:
+            if self._decisions is None or len(self._decisions) >= _DECISIONS_MAX:
+                self._decisions = {}
+            self._decisions[caller, action] = decision
+        else:
+            if len(caller.decisions) >= _DECISIONS_MAX:
+                caller.decisions.clear()
+            caller.decisions[self.policy, action] = decision
 
 
 class PrincipalEntry:
     """An active access key's owner; compared by identity, so that a changed one is another one."""
 
-    __slots__ = ("identity_policies", "principal", "secret_text")
+    __slots__ = ("decisions", "identity_policies", "names_resources", "principal", "secret_text")
 
     def __init__(
         self, principal: Principal, identity_policies: tuple[PolicyDocument, ...], secret: AccessKeySecret
     ) -> None:
         self.principal: Final = principal
         self.identity_policies: Final = identity_policies
+        self.names_resources: Final = any(policy.names_resources for policy in identity_policies)
+        # Those that are the same for every key with that policy.
+        self.decisions: Final[dict[tuple[PolicyDocument, str], Decision]] = {}
         # As the signature check wants it; the same object at every request, so that it need not be compared in full.
         self.secret_text: Final = secret.expose().decode()
 
 
 class _Cache(Generic[K, V]):
-    """A bounded dictionary that forgets its oldest entry."""
+    """A dictionary that forgets its oldest entries when all together weigh too much."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_weigh", "_weight")
 
-    def __init__(self) -> None:
+    def __init__(self, weigh: Callable[[V], int] = lambda _: 1) -> None:
         self._entries: dict[K, V] = {}
+        self._weigh = weigh
+        self._weight = 0
 
     def get(self, key: K) -> V | None:
         return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
-        if len(self._entries) >= _ENTRIES_MAX:
-            del self._entries[next(iter(self._entries))]
+        self.forget(key)
+        self._weight += self._weigh(value)
+        while self._weight > _WEIGHT_MAX and self._entries:
+            self.forget(next(iter(self._entries)))
         self._entries[key] = value
 
     def forget(self, key: K) -> None:
-        self._entries.pop(key, None)
+        value = self._entries.pop(key, None)
+        if value is not None:
+            self._weight -= self._weigh(value)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def forget_where(self, condition: Callable[[V], bool]) -> None:
         for key in [key for key, value in self._entries.items() if condition(value)]:
-            del self._entries[key]
+            self.forget(key)
 
     def clear(self) -> None:
         self._entries.clear()
+        self._weight = 0
 
 
 class Directory:
@@ -140,11 +177,12 @@ class Directory:
         self.account: Final = account
         self.region: Final = region
         self.key_count: Final = KeyCount(store, account, region)
-        self._keys: _Cache[str, KeyEntry] = _Cache()
+        self._arn_start: Final = format_key_arn(PARTITION, region, account, "")
+        self._keys: _Cache[str, KeyEntry] = _Cache(_weight_of_key)
         self._owners: _Cache[bytes, str] = _Cache()
         self._aliases: _Cache[str, str] = _Cache()
         # References as callers spell them, found valid: nothing of them is parsed twice while no record changes.
-        self._references: _Cache[str, KeyEntry] = _Cache()
+        self._references: _Cache[str, KeyEntry] = _Cache(_weight_of_key)
         self._principals: _Cache[str, PrincipalEntry] = _Cache()
         # Grows with every change seen: a read that was under way when it grew is not kept.
         self._generation = 0
@@ -210,16 +248,24 @@ class Directory:
 
     def keep_reference(self, key_ref: str, entry: KeyEntry, generation: int) -> None:
         if generation == self._generation:
-            self._references.put(key_ref, entry)
+            # The entry's own text where it is the same: one copy is enough.
+            own = entry.arn if key_ref == entry.arn else entry.record.key_id
+            self._references.put(own if key_ref == own else key_ref, entry)
+
+    def plain_key_id(self, key_ref: str) -> str | None:
+        """What is a key's id if there is such a key: the end of our keys' ARN, or what is as long as an id."""
+        if key_ref.startswith(self._arn_start):
+            return key_ref[len(self._arn_start) :]
+        return key_ref if len(key_ref) == _KEY_ID_CHARS and not key_ref.startswith("alias/") else None
 
     async def key(self, key_id: str) -> KeyEntry | None:
         entry = self._keys.get(key_id)
         if entry is None:
             generation = self._generation
-            record = await self.store.get(KeyRecord, key_id)
-            if record is None or record.account != self.account or record.region != self.region:
+            found = await self.store.key_with_materials(key_id)
+            if found is None or found[0].account != self.account or found[0].region != self.region:
                 return None
-            entry = KeyEntry(record, await self.store.materials_of(key_id))
+            entry = KeyEntry(*found)
             if generation == self._generation:
                 self._keys.put(key_id, entry)
         return entry

@@ -6,19 +6,21 @@ A key has one policy, called `default` (the other name of AWS's, AWS_RAM, belong
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Final
 
 from strongroom.kms.faults import LimitExceededException, MalformedPolicyDocumentException
-from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, parse_policy
+from strongroom.kms.iam.documents import PolicyDocument, PolicyError
 from strongroom.kms.iam.evaluate import Question, evaluate
 from strongroom.kms.iam.principals import root_arn, user_arn
-from strongroom.kms.keys.directory import PrincipalEntry
+from strongroom.kms.keys.directory import PrincipalEntry, parse_key_policy
 from strongroom.kms.repositories import UserRecord
 from strongroom.kms.service import Service
 
 DEFAULT_NAME: Final = "default"
 
 
+@cache
 def default_policy(account: str) -> str:
     """KMS developer guide, "Default key policy", for a key made through the API."""
     statement = {
@@ -37,7 +39,7 @@ async def require_policy(service: Service, text: str) -> PolicyDocument:
     if len(text.encode()) > size_max:
         raise LimitExceededException(f"The key policy exceeds the length limit of {size_max} bytes.")
     try:
-        document = parse_policy(text, PolicyKind.KEY)
+        document = parse_key_policy(text)
     except PolicyError as error:
         raise MalformedPolicyDocumentException(str(error)) from None
     for principal in document.principals():

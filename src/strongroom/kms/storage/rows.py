@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import hmac
+import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar, cast, get_args
@@ -25,6 +26,9 @@ from strongroom.kms.repositories import TABLES, R, Record, RowForgedError, Setti
 _T = TypeVar("_T")
 
 NO_MAC: Final = b""
+
+# Texts that many rows share, or a key with its materials: records that are kept in memory hold one copy of each.
+_REPEATED: Final = frozenset({"key_id", "account", "region", "spec", "usage", "origin", "key_policy"})
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -67,7 +71,9 @@ def _column_of(name: str, type_: Any) -> Column:
     if type_ == dict[str, str]:
         return Column(name, _to_json, _from_json)
     if isinstance(type_, type) and issubclass(type_, StrEnum):
-        return Column(name, str, type_)
+        return Column(name, str, {member.value: member for member in type_}.__getitem__)
+    if type_ is str and name in _REPEATED:
+        return Column(name, _same, sys.intern)
     assert type_ in {str, int, bytes}, f"no column for a field of type {type_}"
     return Column(name, _same, _same)
 
@@ -153,7 +159,7 @@ class RowCodec:
             verified = True
         try:
             record = row_format.from_columns(columns)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise RowForgedError(f"a row of {row_format.table} does not decode") from error
         if not verified:
             self._require_unverified(record)

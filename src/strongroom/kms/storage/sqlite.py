@@ -44,6 +44,7 @@ from strongroom.kms.storage.rows import FORMATS, KINDS_BY_TABLE, RowCodec
 from strongroom.kms.storage.wal_index import WalIndex
 from strongroom.kms.storage.writer import LOCK_WAIT_MS, StoreStats, Write, WriterThread
 
+_NO_MATERIAL: Final = (None,) * (len(FORMATS[MaterialRecord].names) + 1)
 CHANGES_TOLD_MAX: Final = 10_000  # beyond this, forgetting everything is cheaper than going through the list
 # While opening, and for the rare moments in which SQLite lets a reader wait (recovery after a crash).
 BUSY_WAIT_MS: Final = 5_000
@@ -104,6 +105,21 @@ class SqliteStore:
     async def get(self, kind: type[R], *identity: object) -> R | None:
         found = self._select(statements.BY_IDENTITY[kind], identity)
         return found[0] if found else None
+
+    async def key_with_materials(self, key_id: str) -> tuple[KeyRecord, list[MaterialRecord]] | None:
+        self._rows.require_open(KeyRecord)
+        rows = self._fetch(statements.KEY_WITH_MATERIALS, (key_id,))
+        if not rows:
+            return None
+        width = statements.KEY_COLUMNS
+        record = self._rows.to_record(KeyRecord, rows[0][:width])
+        parts = [part for row in rows if (part := row[width:]) != _NO_MATERIAL]
+        materials = [self._rows.to_record(MaterialRecord, part) for part in parts]
+        if record.key_id != key_id or any(material.key_id != key_id for material in materials):
+            raise RowForgedError("a query of a key with its materials returned what was not asked for")
+        if len(materials) > 1:
+            materials.sort(key=lambda material: (material.created_at_s, material.hbkid))
+        return record, materials
 
     async def materials_of(self, key_id: str) -> list[MaterialRecord]:
         return self._select(statements.MATERIALS_OF_KEY, (key_id,))
@@ -213,7 +229,9 @@ class SqliteStore:
         """What was committed since the last poll.
 
         1. Version and log are read in one snapshot, so that neither is ahead of the other.
-        2. Too many entries, none at all, or a gap: the list cannot be told.
+        2. No entries, and nothing was committed: a writer began the WAL anew. This is looked at last, so that a commit
+           that came since cannot be taken for none.
+        3. Too many entries, none at all, or a gap: the list cannot be told.
         """
         # 1.
         self._fetch("BEGIN", ())
@@ -227,6 +245,9 @@ class SqliteStore:
         expected = self._seen_change + 1
         self._seen_version, self._seen_change = version, last
         # 2.
+        if not entries and last == expected - 1 and self._index.has_no_commit():
+            return []
+        # 3.
         if not 0 < len(entries) <= CHANGES_TOLD_MAX or entries[0][0] != expected:
             return None
         try:

@@ -47,10 +47,20 @@ def _query(
     return Query(kind, equals, f"{sql} ORDER BY {order}")
 
 
+def _columns(table: str, kind: type[msgspec.Struct]) -> str:
+    return ", ".join(f"{table}.{name}" for name in (*FORMATS[kind].names, "mac"))
+
+
 BY_IDENTITY: Final[dict[type[msgspec.Struct], Query[Any]]] = {
     kind: _query(kind, row_format.key, row_format.key[-1]) for kind, row_format in FORMATS.items()
 }
 MATERIALS_OF_KEY: Final = _query(MaterialRecord, ("key_id",), "created_at_s, hbkid")
+# One row per material with the key in front, or one row with NULLs behind the key.
+KEY_WITH_MATERIALS: Final = (
+    f"SELECT {_columns('k', KeyRecord)}, {_columns('m', MaterialRecord)} "  # noqa: S608 - names from the registry.
+    "FROM kms_keys AS k LEFT JOIN materials AS m ON m.key_id = k.key_id WHERE k.key_id = ?"
+)
+KEY_COLUMNS: Final = len(FORMATS[KeyRecord].names) + 1
 KEYS: Final = _query(KeyRecord, ("account", "region"), "key_id", after="key_id")
 COUNT_KEYS: Final = "SELECT count(*) FROM kms_keys WHERE account = ? AND region = ?"
 KEYS_DUE_FOR_DELETION: Final = _query(KeyRecord, ("account", "region"), "deletion_at_s", until="deletion_at_s")

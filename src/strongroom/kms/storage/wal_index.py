@@ -4,6 +4,9 @@ The first 48 bytes of the `-shm` file are the index header; every commit by any 
 durable and before it returns (SQLite, "WAL-mode file format", 2.2). Comparing them costs a tenth of `PRAGMA data_version`,
 which stays the judge: a glance only says whether to ask it. A header read half-written differs, and so asks.
 
+The judge errs in one thing: when a writer begins the WAL anew, the version moves before anything is committed. The header's
+counter of transactions does not.
+
 The file must stay open as long as SQLite has it: closing any descriptor of it would drop this process's locks on it.
 """
 
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Final
 
 HEADER_BYTES: Final = 48
+# "A counter that is incremented with each transaction" (as above, 2.2.1).
+_TRANSACTIONS_AT: Final = slice(8, 12)
 
 
 class WalIndex:
@@ -43,6 +48,10 @@ class WalIndex:
     def glance(self) -> bytes:
         """The header now: to be read before what it stands for, and noted after."""
         return self._map[:HEADER_BYTES]
+
+    def has_no_commit(self) -> bool:
+        """Whether nothing was committed since the header that `note` was told of."""
+        return self._seen != b"" and self._map[_TRANSACTIONS_AT] == self._seen[_TRANSACTIONS_AT]
 
     def note(self, header: bytes) -> None:
         self._seen = header
