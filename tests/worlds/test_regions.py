@@ -398,7 +398,8 @@ def test_a_region_that_lost_its_state_is_said_so_and_the_others_serve(ill: Insta
     assert f"hsm of {OTHER}: the HSM's sealed state is gone" in ill.output.read_text()
     assert "strongroom restore" in ill.output.read_text()
     assert len(ill.pids_of("hsm")) == 1
-    assert_refused(_encrypts(ill, OTHER), "DependencyTimeoutException", "", status=500)
+    for _ in range(4):  # Whichever worker it is, and each may still be at its first try.
+        assert_refused(_encrypts(ill, OTHER), "DependencyTimeoutException", "", status=500)
     began = time.monotonic()
     assert_refused(_encrypts(ill, OTHER), "DependencyTimeoutException", "", status=500)
     assert time.monotonic() - began < 2.0, "there is nothing to wait for"

@@ -20,7 +20,7 @@ import pytest
 
 import strongroom
 from strongroom.cli.admin_socket import ask
-from testkit.installation import Installation
+from testkit.installation import Installation, client
 from testkit.memory import Needles, between_frames, mappings, scan_process
 from testkit.sealed_state import SealedState, derived_key
 
@@ -212,6 +212,34 @@ def test_files_of_two_users_belong_to_who_needs_them(two_users: Installation) ->
     assert {name: (home / name).stat().st_uid for name in owners} == owners
     for name, mode in (("seal", 0o711), ("service", 0o700), ("recovery", 0o700)):
         assert stat.S_IMODE((home / name).stat().st_mode) == mode, name
+
+
+def test_another_regions_files_belong_to_two_users_too(two_users: Installation) -> None:
+    """Made on first use: by the supervisor, who is root, in directories that are its own, and by each user in its own."""
+    region = "eu-north-1"
+    kms = client("kms", two_users.port, region=region)
+    key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
+    kms.close()
+    home, place = two_users.home, f"regions/{region}"
+    config = str(home / place / "hsm" / "hsm-1.toml")
+    (hsm,), (service,) = _uids(two_users.pids_of("hsm")[config]), _uids(two_users.pid_of("kms"))
+    assert (hsm, service) == (HSM_UID, KMS_UID)
+    owners = {
+        "regions": 0,
+        place: 0,
+        f"{place}/seal": 0,
+        f"{place}/seal/local.secret": hsm,
+        f"{place}/hsm": 0,
+        f"{place}/recovery": 0,
+        f"service/regions/{region}": service,
+        f"service/regions/{region}/store.db": service,
+        f"run/hsm/hsm-1.{region}.sock": hsm,
+    }
+    assert {name: (home / name).stat().st_uid for name in owners} == owners
+    secrets = [home / place / "seal" / "local.secret", home / place / "recovery"]
+    assert _all_refused(_told(service, *secrets))
+    assert _all_refused(_told(hsm, home / "service", home / place / "recovery"))
 
 
 def test_the_hsm_of_two_users_leaves_no_key_outside_its_arena_either(two_users: Installation) -> None:
