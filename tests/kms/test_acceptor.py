@@ -1,0 +1,229 @@
+"""Connections from a socket that workers share: who takes one, who leaves it, and what happens when none can be taken."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from strongroom.kms.wire import acceptor
+from strongroom.kms.wire.acceptor import Acceptor, Loads
+
+NOBODY = -1
+
+
+class Taken(asyncio.Protocol):
+    """A connection, and whether it still is one."""
+
+    def __init__(self, all_taken: list[Taken]) -> None:
+        self.transport: asyncio.BaseTransport | None = None
+        self._all = all_taken
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._all.append(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._all.remove(self)
+
+
+class Listening(socket.socket):
+    """A real listening socket on loopback whose `accept` first fails as told."""
+
+    def __init__(self, *failures: OSError) -> None:
+        super().__init__(socket.AF_INET)
+        self.failures = list(failures)
+        self.bind(("127.0.0.1", 0))
+        self.listen(64)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures:
+            raise self.failures.pop(0)
+        return super().accept()
+
+    def connect_to(self, count: int = 1) -> list[socket.socket]:
+        return [socket.create_connection(self.getsockname(), 5) for _ in range(count)]
+
+
+def places(*loads: int) -> int:
+    """Shared memory with these loads."""
+    descriptor = os.memfd_create("loads")
+    os.write(descriptor, struct.pack(f"={len(loads)}q", *loads))
+    return descriptor
+
+
+def told(descriptor: int, number: int) -> int:
+    return int(struct.unpack("=q", os.pread(descriptor, 8, number * 8))[0])
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await test()
+
+    uvloop.run(main())
+
+
+async def until(condition: Callable[[], bool], within_s: float = 5.0) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within_s
+        await asyncio.sleep(0.001)
+    return time.monotonic() - began
+
+
+def close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        one.close()
+
+
+def test_a_connection_is_taken_with_its_peer_and_without_delayed_packets() -> None:
+    async def test() -> None:
+        taken: list[Taken] = []
+        listening = Listening()
+        serving = Acceptor(listening, lambda: Taken(taken))
+        serving.start()
+        (client,) = listening.connect_to()
+        await until(lambda: len(taken) == 1)
+        transport = taken[0].transport
+        assert transport is not None
+        assert transport.get_extra_info("peername") == client.getsockname()
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        close(client)
+        await until(lambda: not taken)
+        serving.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_when_descriptors_are_short_it_pauses_and_then_goes_on(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "_PAUSE_S", 0.2)
+
+    async def test() -> None:
+        taken: list[Taken] = []
+        listening = Listening(OSError(number, "short"))
+        serving = Acceptor(listening, lambda: Taken(taken))
+        serving.start()
+        (client,) = listening.connect_to()
+        assert await until(lambda: len(taken) == 1) >= 0.15
+        assert not listening.failures
+        close(client)
+        serving.close()
+
+    run(test)
+
+
+def test_a_connection_that_was_given_up_or_taken_by_another_is_no_matter() -> None:
+    async def test() -> None:
+        taken: list[Taken] = []
+        listening = Listening(
+            BlockingIOError(), ConnectionAbortedError(), InterruptedError(), OSError(errno.EPROTO, "x")
+        )
+        serving = Acceptor(listening, lambda: Taken(taken))
+        serving.start()
+        (client,) = listening.connect_to()
+        await until(lambda: len(taken) == 1)
+        close(client)
+        serving.close()
+
+    run(test)
+
+
+def test_a_closed_one_takes_no_more_and_leaves_its_place_and_its_connections_go_on() -> None:
+    async def test() -> None:
+        taken: list[Taken] = []
+        shared = places(NOBODY, 3)
+        listening = Listening()
+        serving = Acceptor(listening, lambda: Taken(taken), None, Loads(shared, 0, lambda: len(taken)))
+        serving.start()
+        assert told(shared, 0) == 0
+        (client,) = listening.connect_to()
+        await until(lambda: len(taken) == 1)
+        address = listening.getsockname()
+        serving.close()
+        serving.close()
+        assert told(shared, 0) == NOBODY
+        assert len(taken) == 1
+        with socket.socket() as late:
+            assert late.connect_ex(address) != 0
+        close(client)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "leaves"),
+    [(0, (0, 0), False), (1, (0, 1), True), (1, (NOBODY, 1), False), (5, (6, 7), False), (7, (NOBODY, 6), True)],
+)
+def test_a_connection_is_left_to_whoever_has_fewer_for_a_moment_only(
+    own: int, others: tuple[int, int], *, leaves: bool
+) -> None:
+    async def test() -> None:
+        taken: list[Taken] = []
+        shared = places(NOBODY, *others)
+        loads = Loads(shared, 0, lambda: own)
+        listening = Listening()
+        serving = Acceptor(listening, lambda: Taken(taken), None, loads)
+        serving.start()
+        assert loads.others_have_fewer() == leaves
+        began = time.monotonic()
+        (client,) = listening.connect_to()
+        await until(lambda: len(taken) == 1)
+        if leaves:
+            assert time.monotonic() - began >= 0.004
+        close(client)
+        serving.close()
+
+    run(test)
+
+
+def test_many_connections_that_nobody_else_takes_are_not_taken_one_by_one() -> None:
+    """The other worker stands still: its place says none for ever."""
+
+    async def test() -> None:
+        taken: list[Taken] = []
+        shared = places(NOBODY, 0)
+        listening = Listening()
+        serving = Acceptor(listening, lambda: Taken(taken), None, Loads(shared, 0, lambda: 10))
+        serving.start()
+        clients = listening.connect_to(48)
+        took = await until(lambda: len(taken) == 48)
+        assert took < 48 * 0.005, "less than one pause each"
+        close(*clients)
+        serving.close()
+
+    run(test)
+
+
+def test_two_workers_share_a_socket_fairly_and_one_that_ends_leaves_it_to_the_other() -> None:
+    async def test() -> None:
+        shared = places(NOBODY, NOBODY)
+        first = Listening()
+        both: list[list[Taken]] = [[], []]
+        sockets = [first, socket.socket(fileno=os.dup(first.fileno()))]
+        serving = [
+            Acceptor(sock, lambda own=own: Taken(own), None, Loads(shared, at, lambda own=own: len(own)))
+            for at, (sock, own) in enumerate(zip(sockets, both, strict=True))
+        ]
+        for one in serving:
+            one.start()
+        clients = []
+        for at in range(1, 21):
+            clients += first.connect_to()
+            await until(lambda at=at: len(both[0]) + len(both[1]) == at)
+        assert [len(own) for own in both] == [10, 10]
+        address = first.getsockname()
+        serving[0].close()
+        clients += [socket.create_connection(address, 5) for _ in range(5)]
+        await until(lambda: len(both[1]) == 15)
+        close(*clients)
+        serving[1].close()
+
+    run(test)
