@@ -37,6 +37,7 @@ from strongroom.kms.audit import chain, events
 from strongroom.kms.hsm_link import link
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.repositories import TABLES
+from strongroom.kms.telemetry.families import FAMILIES
 from strongroom.kms.wire import http
 from strongroom.kms.wire.shapes import OPERATIONS
 from strongroom.supervisor.banner import print_banner
@@ -49,6 +50,7 @@ DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "operate").glob("*.md")),
     *DECISIONS,
 ]
 # Signed and thrown away by a self-test: no format.
@@ -155,6 +157,42 @@ def test_a_document_that_is_wrong_is_caught() -> None:
     assert wrong_invocations("```\nstrongroom iam create-user --home H --user doctor\n```") == []
     assert missing_files("`kms/gate.py` and `kms/gates.py`") == ["kms/gates.py"]
     assert unknown_targets("`make up` and `make money`") == {"money"}
+
+
+# ── operating ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_about_monitoring_lists_every_metric_as_it_is_told() -> None:
+    shown = re.findall(
+        r"^\| `strongroom_(\w+)` \| (.*?) ?\| (.*) \|$", text_of("docs/operate/monitor.md"), re.MULTILINE
+    )
+    told = [
+        (
+            family.name + ("_total" if family.kind == "counter" else ""),
+            ", ".join(family.labels),
+            family.help.rstrip("."),
+        )
+        for family in FAMILIES
+    ]
+    made = {"requests_total", "request_duration_seconds", "worker_age_seconds"}
+    assert [row for row in shown if row[0] not in made] == told
+    assert made <= {row[0] for row in shown}
+
+
+def test_every_metric_that_an_alert_names_exists() -> None:
+    alerts = section(text_of("docs/operate/monitor.md"), "## What to alert on")
+    named = set(re.findall(r"strongroom_(\w+)", alerts))
+    totals = {family.name + "_total" for family in FAMILIES if family.kind == "counter"}
+    known = totals | {family.name for family in FAMILIES} | {"requests_total", "worker_age_seconds"}
+    assert named - known == set()
+
+
+def test_the_page_about_settings_lists_every_option_of_a_start() -> None:
+    table = section(text_of("docs/operate/settings.md"), "# Settings")
+    listed = [option for cell in first_column(table) for option in re.findall(r"--[a-z-]+", cell)]
+    known = help_of(("up",))
+    assert known is not None
+    assert sorted(listed) == sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", known)) - {"--help"})
 
 
 # ── README, changelog, architecture ─────────────────────────────────────────────────────────────────────────────────
