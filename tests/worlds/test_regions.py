@@ -179,6 +179,7 @@ def test_requests_of_several_regions_in_one_turn_do_not_mix(two: Installation, a
         regions = [HOME, OTHER, OTHER, HOME] * 3
         keys = [assert_allowed(raw.call("CreateKey", region=region, **admin))["KeyMetadata"] for region in regions]
         for key, region in zip(keys, regions, strict=True):
+            assert f":{region}:" in key["Arn"]
             body = {"KeyId": key["KeyId"], "KeySpec": "AES_256"}
             raw.send(raw.request("GenerateDataKey", body, region=region, **admin))
         for key in keys:

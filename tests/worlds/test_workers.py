@@ -318,6 +318,7 @@ def test_when_the_worker_that_signs_is_killed_another_one_goes_on(own: Installat
         for connection in pinned.connections:
             assert_allowed(connection.call("CreateKey"))
     _wait(lambda: len(_heads(own)) >= 1, 15.0)
+    time.sleep(3.0)  # Every worker has asked for the lock by now, and was told that it is taken.
     signer = _signer(own)
     pid = own.pids_of("kms")[signer]
     with Workers(own, COUNT) as pinned:
@@ -326,7 +327,10 @@ def test_when_the_worker_that_signs_is_killed_another_one_goes_on(own: Installat
         for connection in stays:
             assert_allowed(connection.call("CreateKey"))
     wanted = {name: _records_of(own, name) for name in own.pids_of("kms") if name != signer}
-    _wait(lambda: all(_signed(own).get(name, 0) >= count for name, count in wanted.items()), 20.0)
+    # The one that comes back in its place is held up: it must be another one that goes on.
+    _wait(lambda: own.pids_of("kms").get(signer, pid) != pid, 10.0)
+    with stopped(own.pids_of("kms")[signer]):
+        _wait(lambda: all(_signed(own).get(name, 0) >= count for name, count in wanted.items()), 15.0)
     assert "0 problems" in _verified(own)
 
 
