@@ -82,7 +82,7 @@ def add(log: RequestLog, request_id: str, code: str = "") -> None:
 def test_a_request_is_counted_once_in_the_bucket_of_its_duration() -> None:
     tallies = Tallies()
     for seconds in (0.0, BOUNDS_S[0], BOUNDS_S[0] + 1e-9, BOUNDS_S[-1], 60.0):
-        tallies.count("us-east-1", "Decrypt", "", seconds)
+        tallies.count(("us-east-1", "Decrypt", ""), seconds)
     ((key, tally),) = tallies.requests()
     assert key == ("us-east-1", "Decrypt", "")
     assert tally[:-1] == [2, 1, *[0] * (len(BOUNDS_S) - 3), 1, 1]
@@ -92,7 +92,7 @@ def test_a_request_is_counted_once_in_the_bucket_of_its_duration() -> None:
 def test_names_that_never_end_do_not_use_up_the_memory() -> None:
     tallies = Tallies()
     for number in range(5_000):
-        tallies.count("us-east-1", "Decrypt", f"code {number}", 0.1)
+        tallies.count(("us-east-1", "Decrypt", f"code {number}"), 0.1)
         tallies.count_refusal(f"code {number}")
     assert len(list(tallies.requests())) == len(list(tallies.refusals())) == 4_096
 
@@ -210,6 +210,15 @@ def test_a_descriptor_that_takes_nothing_is_counted() -> None:
     writer.close()
     os.close(descriptor)
     assert writer.dropped == 2
+
+
+def test_what_comes_together_leaves_in_one_write(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    writer = LineWriter(writing)
+    for number in range(16):
+        writer.write(b'{"n":%d}\n' % number)
+    assert os.read(reading, 1 << 16).count(b"\n") == 16
+    writer.close()
 
 
 def test_no_write_is_longer_than_a_pipe_takes_at_once_and_each_ends_with_a_line() -> None:

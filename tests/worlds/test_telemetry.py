@@ -115,8 +115,14 @@ def test_every_metric_of_the_table_is_told(watched: Watched) -> None:
     from strongroom.kms.telemetry.families import FAMILIES
 
     assert RawKms(watched).call("ListKeys").status == 200
-    wait_until(lambda: "strongroom_audit_head_age_seconds{" in watched.get()[1], 15)
-    _, text = watched.get()
+    scraped = [""]
+
+    def has_a_head() -> bool:
+        scraped[0] = watched.get()[1]
+        return "strongroom_audit_head_age_seconds{" in scraped[0]
+
+    wait_until(has_a_head, 15)
+    (text,) = scraped
     for family in FAMILIES:
         assert f"# HELP strongroom_{family.name}" in text
         samples = [line for line in text.splitlines() if line.startswith(f"strongroom_{family.name}")]

@@ -26,9 +26,8 @@ class Tallies:
         self._refusals: dict[str, int] = {}
         self.batches = 0
 
-    def count(self, region: str, operation: str, code: str, seconds: float) -> None:
-        """A request of somebody known was answered; `code` is empty for a success."""
-        key = (region, operation, code)
+    def count(self, key: tuple[str, str, str], seconds: float) -> None:
+        """A request of somebody known was answered: region, operation, code (empty for a success)."""
         tally = self._requests.get(key)
         if tally is None:
             if len(self._requests) >= _SERIES_MAX:

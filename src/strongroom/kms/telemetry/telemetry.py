@@ -45,31 +45,39 @@ class Telemetry:
     def __init__(self, tallies: Tallies, request_log: RequestLog) -> None:
         self.tallies: Final = tallies
         self._log = request_log
+        self._logs_all = request_log.logs_all
 
     def settled(self, answered: Sequence[Settled], *, recorded: bool) -> None:
         """Count a batch, and gather its lines for one write."""
         now_s = perf_counter()
         self.tallies.batches += 1
-        count, log = self.tallies.count, self._log
+        count, logs_all, has_lines = self.tallies.count, self._logs_all, False
         for done in answered:
             code = done.code if recorded else _NOT_RECORDED
-            call = done.call
             duration_s = now_s - done.connection.arrived_s
-            count(done.region, call.operation, code, duration_s)
-            if log.logs_all or (code and log.logs_errors):
-                principal = call.principal
-                log.add(
-                    call.request_id,
-                    call.operation,
-                    done.status if recorded else 500,
-                    code,
-                    region=done.region,
-                    principal=principal.arn,
-                    access_key_id=principal.access_key_id,
-                    source_ip=call.origin.source_ip,
-                    duration_s=duration_s,
-                )
-        log.flush()
+            count((done.region, done.call.operation, code), duration_s)
+            if code or logs_all:
+                self._log_one(done, code, duration_s, recorded=recorded)
+                has_lines = True
+        if has_lines:
+            self._log.flush()
+
+    def _log_one(self, done: Settled, code: str, duration_s: float, *, recorded: bool) -> None:
+        if not self._log.logs_errors:
+            return
+        call = done.call
+        principal = call.principal
+        self._log.add(
+            call.request_id,
+            call.operation,
+            done.status if recorded else 500,
+            code,
+            region=done.region,
+            principal=principal.arn,
+            access_key_id=principal.access_key_id,
+            source_ip=call.origin.source_ip,
+            duration_s=duration_s,
+        )
 
     def refused(self, request_id: str, status: int, code: str, source_ip: str) -> None:
         """A request of nobody known."""
