@@ -1,8 +1,9 @@
 """The calls that Terraform's AWS provider makes, without Terraform: quick, and there on every machine.
 
-The sequences are those of `internal/service/kms/key.go`, `alias.go`, `key_policy.go`, `ciphertext.go` and their data sources
-in the repository of the provider (release 5.100 and later), compared with what `test_terraform.py` left in an audit trail. The provider waits until what it wrote was read up to fifteen times in a row, and counts from the beginning when one
-reading differs; here a single reading that differs is a failure, because an answer is given after its commit.
+The sequences are those of `internal/service/kms/key.go`, `alias.go`, `key_policy.go`, `ciphertext.go` and their data
+sources in the repository of the provider (release 5.100 and later), compared with what `test_terraform.py` left in an
+audit trail. The provider waits until what it wrote was read up to fifteen times in a row, and counts from the beginning
+when one reading differs; here a single reading that differs is a failure, because an answer is given after its commit.
 """
 
 from __future__ import annotations

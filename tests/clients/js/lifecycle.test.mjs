@@ -125,6 +125,7 @@ test("tags are added, changed, removed and paged through", async () => {
   await call("TagResource", { KeyId, Tags: [{ TagKey: "key-1", TagValue: "changed" }] });
   await call("UntagResource", { KeyId, TagKeys: ["key-5", "never-there"] });
   const found = await everyPage(kms.paginateListResourceTags, { KeyId }, "Tags");
+  assert.equal(found.length, 4);
   assert.deepEqual(
     Object.fromEntries(found.map((tag) => [tag.TagKey, tag.TagValue])),
     { "key-1": "changed", "key-2": "2", "key-3": "3", "key-4": "4" },
