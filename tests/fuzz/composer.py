@@ -197,7 +197,8 @@ class Composer:
         elif request.blob is None:
             request.key = key
         elif key is not request.blob.key:
-            request.refuse("IncorrectKeyException", *key.refusals("", f"kms:{_FROM.get(request.operation, 'Decrypt')}"))
+            action = "kms:ReEncryptFrom" if request.operation == "ReEncrypt" else "kms:Decrypt"
+            request.refuse("IncorrectKeyException", *key.refusals("", action))
 
     def _draw_blob(self, request: Request) -> None:
         """A ciphertext with its context, or one of the two bent."""
@@ -445,7 +446,6 @@ _BAD_ALIASES: Final = (
     ("Alias/fuzz", "ValidationException"),
 )
 _TAG_NAMES: Final = ("a", "A", "t" * 128, *(text for text in ODD_TEXTS if text != "aws:"))
-_FROM: Final = {"ReEncrypt": "ReEncryptFrom"}
 _RULES: Final[Mapping[str, Callable[[Composer, Request], None]]] = {
     **dict.fromkeys(CRYPTOGRAPHIC, Composer._cryptography),
     "CreateKey": Composer._create_key,

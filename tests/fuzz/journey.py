@@ -61,7 +61,7 @@ class Tally:
 
 
 class Journey:
-    """Everything that happens to one account's worth of keys; `steps` says which of its steps are gone."""
+    """Everything that happens to a few keys; `name` is what its random numbers come from."""
 
     def __init__(self, installation: Installation, name: str, tally: Tally) -> None:
         self.account = Account()
@@ -83,15 +83,19 @@ class Journey:
             connection.__exit__()
 
     def go(self, steps: Iterable[int]) -> None:
-        """Two keys with a name each first; at the end everything is looked at, and every ciphertext is opened."""
+        """Two keys with a name each first; at the end everything is looked at, and every ciphertext is opened.
+
+        Raises:
+            Finding: as soon as there is one.
+        """
         try:
-            for _ in range(2):
-                self._judge(created := Request("CreateKey", policy=Policy("")))
-                self._name_key(created.key)
+            self._begin_key()
+            self._begin_key()
             for step in steps:
                 self._restart(step)
-                act: Callable[[], None] = self._random.choices(_ACTS, _WEIGHTS)[0].__get__(self)
-                act()
+                if not self.account.keys:  # Policies may have put all of them out of reach.
+                    self._begin_key()
+                self._random.choices(_ACTS, _WEIGHTS)[0](self)
             self._restart(-1)
             self.look_at_everything()
             self._open_everything()
@@ -101,10 +105,12 @@ class Journey:
         self._tally.aliases.update({name: key.key_id for name, key in self.account.aliases.items()})
         self._tally.last.append(self.account)
 
-    def _name_key(self, key: Key | None) -> None:
-        assert key is not None
-        members = {"AliasName": f"alias/fuzz/{key.key_id}", "TargetKeyId": key.key_id}
-        self._judge(Request("CreateAlias", members, key=key))
+    def _begin_key(self) -> None:
+        """A key with a name."""
+        self._judge(created := Request("CreateKey", policy=Policy("")))
+        assert created.key is not None
+        members = {"AliasName": f"alias/fuzz/{created.key.key_id}", "TargetKeyId": created.key.key_id}
+        self._judge(Request("CreateAlias", members, key=created.key))
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -442,7 +448,7 @@ _SHOWN_BY: Final = {
     "RotateKeyOnDemand": "ListKeyRotations",
 }
 _CONTENT_TYPES: Final = (b"application/json", b"text/plain", b"application/x-amz-json-1.0", b"x", JSON_TYPE + b"; a=b")
-_ACTS: Final = (
+_ACTS: Final[Sequence[Callable[[Journey], None]]] = (
     *(Journey._ask_valid, Journey._ask_broken, Journey._ask_spoilt, Journey._ask_nothing, Journey._ask_nobody),
     *(Journey._ask_at_once, Journey._change_at_once, Journey._open_one, Journey.look_at_everything),
 )

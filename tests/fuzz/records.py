@@ -14,6 +14,9 @@ DAY_S: Final = 86_400.0
 # By how much a date may differ from what the client's clock makes it: requests take time.
 SLACK_S: Final = 120.0
 
+# API reference, RotateKeyOnDemand; nothing else rotates a key while a journey lasts.
+ON_DEMAND_ROTATIONS_MAX: Final = 25
+
 CRYPTOGRAPHIC: Final = frozenset(
     {"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt"}
 )
@@ -58,6 +61,8 @@ class Key:
         """Why an operation on this key must be refused, whatever else the request says; empty: it need not."""
         codes = {"AccessDeniedException" for action in actions if action in self.policy.withheld}
         code = _REFUSED_IN[self.state].get(operation)
+        if operation == "RotateKeyOnDemand" and len(self.materials) > ON_DEMAND_ROTATIONS_MAX:
+            codes.add("LimitExceededException")
         return codes | ({code} if code else set())
 
 
