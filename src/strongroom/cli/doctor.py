@@ -149,6 +149,8 @@ def _hsms(status: dict[str, Any]) -> Iterator[Finding]:
             yield "bad", f"the HSM{where} does not answer"
         else:
             yield ("ok" if hsm["state"] == "OPERATIONAL" else "bad"), f"the HSM {hsm['id']}{where} is {hsm['state']}"
+        if region["clock"]["held_since_s"] is not None:
+            yield "weak", f"the clock jumped, and deletions{where} are held: if it is right, `strongroom clock accept`"
     for name in status["not open"]:
         yield "bad", f"the region {name} is not open: its HSM or its store cannot be used"
 

@@ -1,4 +1,4 @@
-"""What the service does by itself, without a caller: for each region, in one worker at a time.
+"""What the service does by itself, without a caller.
 
 - `schedule`: when chores are done.
 - `leases`: who does a chore, and the fence that stops whoever was stopped.
@@ -6,7 +6,8 @@
 - `deletion`: keys whose waiting period has ended.
 - `rotation`: keys whose date has come.
 - `usage_flush`, `usage_recovery`: what GetKeyLastUsage tells, into the store; from the audit trail after a crash.
-- `region_chores`: all of them for one region, from its opening to the stop.
+- `audit_retention`: what the audit trail may forget.
+- `region_chores`: those of a region, from its opening to the stop.
 
 Invariants: every chore can be interrupted between any two steps and done again; every commit of a chore that changes keys
 carries its lease; whatever is destroyed was recorded before.
