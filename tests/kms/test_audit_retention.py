@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,9 +16,11 @@ from kms.test_audit_support import DAY_S, DOMAIN_ID, START_S, Clock, SigningHsm,
 from strongroom.boundary.messages import SignatureAnswer, audit_head_statement
 from strongroom.boundary.secret import StoreKey
 from strongroom.boundary.session import sign_statement
+from strongroom.kms import head_keeper
 from strongroom.kms.audit.chain import SignedHead
 from strongroom.kms.audit.heads import HeadLog
 from strongroom.kms.audit.log import AuditLog
+from strongroom.kms.audit.segments import AuditUnavailableError
 from strongroom.kms.chores.audit_retention import AuditRetention
 from strongroom.kms.head_keeper import HeadKeeper
 from strongroom.kms.repositories import MarkRecord, Put
@@ -82,12 +85,11 @@ def test_what_is_older_goes_with_its_heads_and_the_rest_verifies(trail: Trail, s
     async def main() -> None:
         await trail.fill(20)
         await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
-        await trail.keeper.sign(trail.clock())
 
     asyncio.run(main())
+    # Six days, and the records of what went from the chain and from the heads.
     assert trail.segments() == 8
-    heads = (trail.directory / "heads.jsonl").read_bytes().splitlines()
-    assert len(heads) == 7
+    assert len((trail.directory / "heads.jsonl").read_bytes().splitlines()) == 8
     trail.assert_verifies()
     assert trail.log.total_bytes == sum(path.stat().st_size for path in trail.directory.glob("audit-w1-*"))
 
@@ -119,7 +121,6 @@ def test_the_chain_of_a_worker_that_is_no_more_is_shortened_by_another(trail: Tr
         gone.close()
         await trail.fill(20)
         await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
-        await trail.keeper.sign(trail.clock())
 
     asyncio.run(main())
     # Its newest segment stays: it says where the chain ended.
@@ -141,20 +142,66 @@ def test_the_chain_of_a_worker_that_runs_is_its_own_to_shorten(trail: Trail, sto
     assert trail.segments("w2") == 5
 
 
+def test_a_worker_that_does_not_keep_the_heads_waits_until_they_cover_what_it_recorded(
+    trail: Trail, store: SqliteStore
+) -> None:
+    other = open_log(trail.directory, "w2", clock=trail.clock, segment_bytes_max=100)
+    keeper = Keeper(trail.directory, other, trail.hsm, trail.clock)
+
+    def left() -> int:
+        return trail.segments("w2")
+
+    async def main() -> tuple[int, int]:
+        for number in range(5):
+            other.append([make_event(number)])
+        await trail.fill(20)
+        retention = asyncio.ensure_future(AuditRetention(store, REGION, keeper, 5.0, trail.clock).run())
+        await asyncio.sleep(0.7)
+        while_waiting = left()
+        trail.assert_verifies()
+        await trail.keeper.sign(trail.clock())
+        await retention
+        return while_waiting, left()
+
+    # What was the newest segment stays, and the record of what goes begins another.
+    assert asyncio.run(main()) == (6, 2)
+    keeper.close()
+    other.close()
+    trail.assert_verifies()
+
+
+def test_nothing_goes_that_nobody_signs_for(trail: Trail, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_keeper, "_SIGNED_TRIES", 2)
+
+    async def silent(*_: object) -> bool:
+        return True
+
+    async def main() -> None:
+        await trail.fill(20)
+        monkeypatch.setattr(trail.keeper, "sign", silent)
+        with pytest.raises(AuditUnavailableError, match="nobody signed"):
+            await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+
+    asyncio.run(main())
+    assert trail.segments() == 21
+    trail.assert_verifies()
+
+
 def test_heads_that_are_signed_meanwhile_are_not_lost(
     trail: Trail, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Head lines are removed by writing a new file: a head signed in between would stand in the old one only."""
-    replace = HeadLog.replace
+    replace, replacing = HeadLog.replace, threading.Event()
 
     def take_time(heads: HeadLog, temporary: Path, last: SignedHead, size: int) -> None:
+        replacing.set()
         time.sleep(0.3)
         replace(heads, temporary, last, size)
 
     monkeypatch.setattr(HeadLog, "replace", take_time)
 
     async def sign_meanwhile() -> None:
-        await asyncio.sleep(0.1)
+        await asyncio.get_running_loop().run_in_executor(None, replacing.wait)
         trail.log.append([make_event(21, trail.clock.now_s)])
         await trail.keeper.sign(trail.clock())
 

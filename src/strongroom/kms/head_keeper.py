@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.boundary.messages import SignatureAnswer, SignAuditHead
-from strongroom.kms.audit.heads import AuditInUseError, HeadLog
+from strongroom.kms.audit.heads import AuditInUseError, HeadLog, last_signed_of
 from strongroom.kms.audit.log import AuditLog
 from strongroom.kms.audit.retention import retain_heads
+from strongroom.kms.audit.segments import AuditUnavailableError
 from strongroom.kms.driver import run
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
 
 # How often a worker that stops looks whether the one that keeps the heads has stopped.
 _KEEPER_STOPS_S: Final = 0.05
+# What retention waits for its record to be signed for: some times the interval at which the keeper signs.
+_SIGNED_TRIES: Final = 60
+_SIGNED_PAUSE_S: Final = 0.5
 _DAY_S: Final = 86_400.0
 _LOG = logging.getLogger("strongroom.kms")
 
@@ -35,8 +39,8 @@ class HeadKeeper:
         self._link = link
         self._gate = gate
         self._domain_id = domain_id
-        # A head that is signed while head lines are removed would go with them.
-        self._heads_are_ours = asyncio.Lock()
+        # Two heads that follow the same one would be one too many.
+        self._signing = asyncio.Lock()
 
     @property
     def heads(self) -> HeadLog | None:
@@ -47,17 +51,32 @@ class HeadKeeper:
         """Remove what is older from this worker's chain, from those of workers that are no more, and from the heads.
 
         Raises:
-            AuditUnavailableError: the trail could not record that it does.
+            AuditUnavailableError: the trail could not record that it does, or nobody signed for it; it stays.
         """
         loop = asyncio.get_running_loop()
-        async with self._heads_are_ours:
-            removed = await loop.run_in_executor(None, self._log.retain, days)
-            heads = self._heads
-            if heads is not None:
-                cutoff_s = now_s - days * _DAY_S
-                await loop.run_in_executor(None, retain_heads, self._directory, heads, self._log, cutoff_s)
+
+        def have_it_signed() -> None:
+            asyncio.run_coroutine_threadsafe(self._sign_through(now_s), loop).result()
+
+        removed = await loop.run_in_executor(None, self._log.retain, days, have_it_signed)
         if removed:
             _LOG.info("audit retention removed %d segments, the last is %s", len(removed), removed[-1])
+        heads = self._heads
+        if heads is not None:
+            cutoff_s = now_s - days * _DAY_S
+            await loop.run_in_executor(None, retain_heads, self._directory, heads, self._log, cutoff_s, have_it_signed)
+
+    async def _sign_through(self, now_s: float) -> None:
+        """Come back when a head covers what this worker recorded, whoever keeps the heads."""
+        loop = asyncio.get_running_loop()
+        wanted = self._log.head()
+        for _ in range(_SIGNED_TRIES):
+            await self.sign(now_s)
+            signed = await loop.run_in_executor(None, last_signed_of, self._directory, wanted.writer)
+            if signed is not None and signed.seq >= wanted.seq:
+                return
+            await asyncio.sleep(_SIGNED_PAUSE_S)
+        raise AuditUnavailableError("nobody signed for what audit retention recorded")
 
     async def sign(self, now_s: float) -> bool:
         """One head, if anything was recorded since the last; False when another worker keeps them.
@@ -65,7 +84,7 @@ class HeadKeeper:
         Files are touched in a thread.
         """
         self._log.flush_noise(now_s)
-        async with self._heads_are_ours:
+        async with self._signing:
             return await self._sign()
 
     async def _sign(self) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -140,6 +141,8 @@ class HeadLog:
         self._directory = directory
         self._disk = disk or Disk()
         open_directory(directory)
+        # Held while the file is added to or shortened: both happen in threads.
+        self.changing: Final = threading.Lock()
         self._lock_fd = lock_file(directory / "heads.lock")
         try:
             self._last, size = _read_last(directory)
@@ -182,10 +185,17 @@ class HeadLog:
         Raises:
             AuditUnavailableError: the disk did not take it; propose again later.
         """
+        with self.changing:
+            self._append(
+                SignedHead(
+                    proposal.heads, proposal.previous, proposal.digest, domain_id, hsm_id, signed_at_s, signature
+                )
+            )
+
+    def _append(self, signed: SignedHead) -> None:
         previous = NO_DIGEST if self._last is None else self._last.digest
-        if proposal.previous != previous:
+        if signed.previous != previous:
             raise ValueError("another head was appended since this one was proposed")
-        signed = SignedHead(proposal.heads, previous, proposal.digest, domain_id, hsm_id, signed_at_s, signature)
         try:
             self._file.write(format_signed_head(signed), lambda: False)
         except PartialWriteError as error:
@@ -200,7 +210,7 @@ class HeadLog:
         self._file.end_sync(batch, synced=True)
 
     def replace(self, temporary: Path, last: SignedHead, size: int) -> None:
-        """Put a shorter file (durable already) in the place of the old one."""
+        """Put a shorter file (durable already) in the place of the old one; for whoever holds `changing`."""
         temporary.replace(self._directory / HEADS_NAME)
         sync_directory(self._directory)
         self._file.close()

@@ -267,29 +267,29 @@ class AuditLog:
             self._noise_flushed_s = now_s
             return True
 
-    def retain(self, days: float) -> list[str]:
+    def retain(self, days: float, have_it_signed: Callable[[], None] = lambda: None) -> list[str]:
         """Remove segments whose records are all older than `days` and under a signed head; their names.
 
-        This writer's, and those of writers that have ended. The chain records first what goes. Waits for the disk: call
-        it off the event loop.
+        This writer's, and those of writers that have ended. The chain records first what goes, and `have_it_signed` comes
+        back when a head covers that. Waits for the disk: call it off the event loop.
 
         Raises:
             AuditUnavailableError: the record could not be made; nothing was removed of that chain.
         """
         cutoff = EventTimes().format(self._clock() - days * 86_400)
-        removed = self._retain_chain(self._writer, cutoff)
+        removed = self._retain_chain(self._writer, cutoff, have_it_signed)
         for writer in segments_by_writer(self._directory):
             if writer == self._writer:
                 continue
             with contextlib.suppress(AuditInUseError):
                 lock_fd = lock_file(self._directory / f"{writer}.lock")
                 try:
-                    removed += self._retain_chain(writer, cutoff)
+                    removed += self._retain_chain(writer, cutoff, have_it_signed)
                 finally:
                     os.close(lock_fd)
         return removed
 
-    def _retain_chain(self, writer: str, cutoff: str) -> list[str]:
+    def _retain_chain(self, writer: str, cutoff: str, have_it_signed: Callable[[], None]) -> list[str]:
         paths, start = retention.removable_segments(self._directory, writer, cutoff)
         if start is None:
             return []
@@ -297,6 +297,7 @@ class AuditLog:
             retention.EVENT_NAME, {"writer": start.writer, "first": start.seq + 1, "previous": start.hash.hex()}
         )
         self.append_durable([event]).result()
+        have_it_signed()
         # Oldest first: a crash in between leaves a chain that starts where some head still vouches for it.
         for path in paths:
             size = path.stat().st_size

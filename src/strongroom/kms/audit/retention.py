@@ -3,13 +3,15 @@
 - Only whole segments, oldest first, whose last record is older than the cutoff and not newer than the last signed head;
   never a writer's newest segment.
 - Before they go, the chain records where it will start (`AuditRetention` with writer, first and previous; for head
-  lines `heads_previous`). A start that no such record explains is a missing segment to `verify`.
+  lines `heads_previous`), and a head is signed over that record. A start that no signed record explains is a missing
+  segment to `verify`.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -70,30 +72,52 @@ def removable_segments(directory: Path, writer: str, cutoff: str) -> tuple[list[
     return paths, start
 
 
-def retain_heads(directory: Path, heads: HeadLog, log: HeadRetentionRecorder, cutoff_s: float) -> int:
-    """Remove the head lines signed before `cutoff_s`, never the last one; how many went. Waits for the disk."""
+def retain_heads(
+    directory: Path,
+    heads: HeadLog,
+    log: HeadRetentionRecorder,
+    cutoff_s: float,
+    have_it_signed: Callable[[], None] = lambda: None,
+) -> int:
+    """Remove the head lines signed before `cutoff_s`, never the last one; how many went. Waits for the disk.
+
+    1. find the first that stays, 2. record that those before it go, and have that signed for, 3. write what stays.
+    """
+    kept = _first_kept(directory, heads, cutoff_s)  # 1
+    if kept is None:
+        return 0
+    log.record_head_retention(kept.previous)  # 2
+    have_it_signed()
+    with heads.changing:  # 3
+        return _rewrite(directory, heads, kept)
+
+
+def _first_kept(directory: Path, heads: HeadLog, cutoff_s: float) -> SignedHead | None:
+    """None when nothing stands before it that may go."""
     last = heads.last
     if last is None:
-        return 0
-    removed = 0
-    kept: SignedHead | None = None
+        return None
+    with (directory / HEADS_NAME).open("rb") as file:
+        for at, line in enumerate(lines_of(file)):
+            signed = parse_signed_head(line)
+            if signed.signed_at_s >= cutoff_s or signed == last:
+                return signed if at else None
+    return None
+
+
+def _rewrite(directory: Path, heads: HeadLog, kept: SignedHead) -> int:
+    """The lines from `kept` on, those included that were signed since it was found."""
+    removed = size = 0
     temporary = directory / f"{HEADS_NAME}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     with os.fdopen(fd, "wb") as fresh, (directory / HEADS_NAME).open("rb") as file:
         for line in lines_of(file):
-            signed = parse_signed_head(line)
-            if kept is None and signed.signed_at_s < cutoff_s and signed != last:
+            if not size and parse_signed_head(line) != kept:
                 removed += 1
-                continue
-            if kept is None:
-                kept = signed
-            fresh.write(line)
+            else:
+                size += fresh.write(line)
         fresh.flush()
         os.fsync(fresh.fileno())
-        size = fresh.tell()
-    if kept is None or not removed:
-        temporary.unlink()
-        return 0
-    log.record_head_retention(kept.previous)
-    heads.replace(temporary, last, size)
+    assert heads.last is not None
+    heads.replace(temporary, heads.last, size)
     return removed
