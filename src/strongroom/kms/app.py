@@ -99,7 +99,7 @@ class App:
         self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
         self._edge = Edge(self._dispatcher.submit, Clocks(self._clock))
         number = int(config.worker.removeprefix("w")) - 1
-        loads = Loads(inherited.loads_fd, number, lambda: len(self._edge.connections))
+        loads = Loads(inherited.loads_fd, number, lambda: len(self._edge.connections), len(os.sched_getaffinity(0)))
         self._acceptor = Acceptor(inherited.listening, lambda: HttpConnection(self._edge), _tls(config), loads)
         self._head_keeper = HeadKeeper(
             Path(config.audit_directory), self._log, service.link, service.gate, home.domain_id

@@ -4,6 +4,9 @@ Whoever has the fewest connections takes the next one; the others leave it to th
 themselves when it does not, because it is busy or stands still. Without this the kernel would wake the same worker first
 each time, and clients, which keep their connections, would all sit with one worker (docs/adr/0015).
 
+Workers beyond the number of cores stand by: they count as having more than they have. Many workers with few connections
+each would make small batches, and small batches cost more than a second core gives.
+
 One connection per turn. What a worker was woken for in vain, because another one was faster, costs it a system call.
 """
 
@@ -16,18 +19,21 @@ import mmap
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 # What passes by itself, or when others close something (accept(2)); until then every try would fail.
 _SHORT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE_S: Final = 0.5
-# How long a connection is left to a worker that has fewer; a loop's turn under load is shorter.
-_LEFT_TO_OTHERS_S: Final = 0.005
+# How long a connection is left to a worker that has fewer; a busy machine wakes it later.
+_LEFT_TO_OTHERS_S: Final = 0.015
 # How many a worker takes at once that were left by the others: a worker that stands still must not make them slow.
 _LEFT_OVER_MAX: Final = 16
 # A client that begins TLS and does not go on is a request that does not become whole.
 _HANDSHAKE_S_MAX: Final = 20.0
 _NOBODY: Final = -1
+# By how many connections a worker that stands by counts as fuller: about as many as keep a core busy.
+STAND_BY: Final = 32
 _LOG = logging.getLogger("strongroom.kms")
 
 
@@ -38,20 +44,23 @@ class Loads:
     costs a connection a better place and nothing else.
     """
 
-    def __init__(self, descriptor: int, own: int, count: Callable[[], int]) -> None:
+    def __init__(self, descriptor: int, own: int, count: Callable[[], int], cores: int) -> None:
+        """`own` is this worker's number, from 0; `count` tells its connections."""
         self._places = memoryview(mmap.mmap(descriptor, 0)).cast("q")
         self._own = own
         self._count = count
+        self._more = 0 if own < cores else STAND_BY
 
     def tell(self) -> None:
-        self._places[self._own] = self._count()
+        self._places[self._own] = self._count() + self._more
 
     def leave(self) -> None:
         self._places[self._own] = _NOBODY
 
-    def others_have_fewer(self) -> bool:
+    def fewer(self) -> list[tuple[int, int]]:
+        """The workers that have fewer, and how many each has."""
         own = self._places[self._own]
-        return any(_NOBODY < load < own for load in self._places)
+        return [(number, load) for number, load in enumerate(self._places) if _NOBODY < load < own]
 
 
 class Acceptor:
@@ -107,13 +116,18 @@ class Acceptor:
     def _on_connection(self) -> None:
         if self._loads is not None:
             self._loads.tell()
-            if self._loads.others_have_fewer():
-                self._listen_again_in(_LEFT_TO_OTHERS_S, self._take_what_is_left)
+            if fewer := self._loads.fewer():
+                self._listen_again_in(_LEFT_TO_OTHERS_S, partial(self._take_what_is_left, fewer))
                 return
         self._take()
 
-    def _take_what_is_left(self) -> None:
+    def _take_what_is_left(self, left_to: list[tuple[int, int]]) -> None:
+        """Nothing, as long as those who have fewer go on taking."""
         if self._closed:
+            return
+        fewer = [] if self._loads is None else self._loads.fewer()
+        if fewer and fewer != left_to:
+            asyncio.get_running_loop().call_later(_LEFT_TO_OTHERS_S, self._take_what_is_left, fewer)
             return
         self._listen()
         for _ in range(_LEFT_OVER_MAX):
