@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from strongroom.supervisor.home import Home, HomeSettings
 from strongroom.supervisor.users import Users
 from testkit.clients import node_modules, program_beside_python, run
 from testkit.installation import Installation
+from testkit.listening import announced, self_signed
 from testkit.terraform import Terraform, require_terraform
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "clients.md"
-ADDRESS = "http://127.0.0.1:4599"
+PORT = 4599
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,29 @@ def _snippets() -> list[Snippet]:
 
 
 SNIPPETS = _snippets()
-ENVIRONMENT, KEY, *OTHERS = SNIPPETS
+ENVIRONMENT, TLS, KEY, *OTHERS = SNIPPETS
+
+
+def exported(snippet: Snippet) -> dict[str, str]:
+    return dict(re.findall(r"\b([A-Z_]+)=(\S+)", snippet.code))
 
 
 class Reader:
     """Has the document open, a shell in an empty folder, and the environment of the first section."""
 
-    def __init__(self, installation: Installation, folder: Path) -> None:
+    def __init__(self, port: int, folder: Path) -> None:
         self.folder = folder
-        self._address = f"http://127.0.0.1:{installation.port}"
-        exported = dict(re.findall(r"\b(AWS_\w+)=(\S+)", self.adapt(ENVIRONMENT.code)))
+        self._port = port
         # The `aws` and the `python` of the tests come first, as in an activated virtual environment.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, **exported, "HOME": str(folder), "PATH": path}
+        self.environment = {**os.environ, "HOME": str(folder), "PATH": path}
+        self.export(ENVIRONMENT)
+
+    def export(self, snippet: Snippet) -> None:
+        self.environment.update({name: self.adapt(value) for name, value in exported(snippet).items()})
 
     def adapt(self, code: str) -> str:
-        return code.replace(ADDRESS, self._address)
+        return code.replace(f":{PORT}", f":{self._port}")
 
     def write(self, name: str, snippet: Snippet) -> Path:
         file = self.folder / name
@@ -74,7 +83,7 @@ class Reader:
 
 @pytest.fixture
 def reader(installation: Installation, kms: Any, tmp_path: Path) -> Reader:
-    made = Reader(installation, tmp_path)
+    made = Reader(installation.port, tmp_path)
     try:
         kms.describe_key(KeyId="alias/app")
     except kms.exceptions.NotFoundException:
@@ -150,6 +159,50 @@ def test_a_snippet_of_the_document_does_what_it_shows(reader: Reader, snippet: S
     RUNNERS[snippet.section, snippet.language](reader, snippet)
 
 
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installation, Path]]:
+    """An installation that speaks TLS only, with the key to try with, and its certificate."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = self_signed(folder)
+    running = announced(Installation("--tls-cert", str(certificate), "--tls-key", str(key)))
+    reader = Reader(running.port, folder)
+    reader.export(TLS)
+    reader.shell(KEY)
+    yield running, certificate
+    running.destroy()
+
+
+def run_over_tls(secure: tuple[Installation, Path], folder: Path, section: str, *, trusted: bool) -> None:
+    running, certificate = secure
+    snippet = next(snippet for snippet in OTHERS if snippet.section == section)
+    reader = Reader(running.port, folder)
+    reader.export(TLS)
+    if trusted:
+        shutil.copy(certificate, folder)
+    else:
+        del reader.environment["AWS_CA_BUNDLE"], reader.environment["NODE_EXTRA_CA_CERTS"]
+    RUNNERS[section, snippet.language](reader, snippet)
+
+
+OVER_TLS = ["AWS CLI", "boto3", "AWS SDK for JavaScript v3"]
+
+
+@pytest.mark.parametrize("section", [*OVER_TLS, pytest.param("Terraform", marks=pytest.mark.long)])
+def test_a_client_that_trusts_the_certificate_speaks_tls(
+    secure: tuple[Installation, Path], tmp_path: Path, section: str
+) -> None:
+    run_over_tls(secure, tmp_path, section, trusted=True)
+
+
+# Terraform's provider would try again for many minutes.
+@pytest.mark.parametrize("section", OVER_TLS)
+def test_a_client_that_does_not_trust_the_certificate_says_so(
+    secure: tuple[Installation, Path], tmp_path: Path, section: str
+) -> None:
+    with pytest.raises(AssertionError, match=r"(?i)certificate"):
+        run_over_tls(secure, tmp_path, section, trusted=False)
+
+
 def without_environment(reader: Reader, section: str) -> str:
     """The expression that a section shows for those who set no variables; from here on none is set."""
     text = DOCUMENT.read_text(encoding="utf-8").split(f"## {section}\n")[1].split("\n## ")[0]
@@ -175,13 +228,14 @@ def test_a_javascript_client_can_be_told_the_address(reader: Reader) -> None:
 
 
 def test_every_snippet_has_a_runner_and_every_runner_a_snippet() -> None:
-    assert (ENVIRONMENT.section, KEY.section) == ("The environment", "A key to try with")
+    first = [snippet.section for snippet in (ENVIRONMENT, TLS, KEY)]
+    assert first == ["The environment", "Over TLS", "A key to try with"]
     assert {(snippet.section, snippet.language) for snippet in OTHERS} == set(RUNNERS)
 
 
 def test_the_environment_is_the_one_that_a_start_prints(capsys: pytest.CaptureFixture[str]) -> None:
     settings = HomeSettings(format=1, account="000000000000", region="us-east-1", development=True)
-    print_banner(Home(Path("home")), settings, ADDRESS, Users(1, 1, ""))
+    print_banner(Home(Path("home")), settings, f"http://127.0.0.1:{PORT}", Users(1, 1, ""))
     printed = [line.strip() for line in capsys.readouterr().out.splitlines() if "export" in line]
     assert printed == ENVIRONMENT.code.splitlines()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import socket
 import ssl
 import time
@@ -13,59 +11,21 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from testkit.installation import START_S_MAX, Installation
+from testkit.installation import Installation
+from testkit.listening import announced, self_signed
 from testkit.raw import Raw
 from testkit.workers import probe
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for loopback, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    names = [
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        x509.IPAddress(ipaddress.ip_address("::1")),
-    ]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "certificate.pem", folder / "key.pem"
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def _tls_installation(certificate: tuple[Path, Path]) -> Installation:
     chain, key = certificate
-    return _announced(Installation("--tls-cert", str(chain), "--tls-key", str(key), "--workers", "2"))
-
-
-def _announced(installation: Installation) -> Installation:
-    """Started, as its own words say: its address is not one that `Installation.start` could ask."""
-    installation.launch()
-    given_up = time.monotonic() + START_S_MAX
-    while "Strongroom serves" not in installation.output.read_text():
-        assert time.monotonic() < given_up, installation.output.read_text()
-        time.sleep(0.01)
-    return installation
+    return announced(Installation("--tls-cert", str(chain), "--tls-key", str(key), "--workers", "2"))
 
 
 def _client(url: str, **more: Any) -> Any:
@@ -130,7 +90,7 @@ def test_who_speaks_no_tls_or_none_to_the_end_is_dropped_and_disturbs_nobody(cer
 def test_ipv6_is_served_and_named_in_the_lines_to_paste() -> None:
     six = Installation("--listen", "::1", "--workers", "2")
     try:
-        _announced(six)
+        announced(six)
         url = f"http://[::1]:{six.port}"
         assert f"AWS_ENDPOINT_URL_KMS={url}\n" in six.output.read_text()
         kms = _client(url)
