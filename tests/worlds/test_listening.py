@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,10 @@ def test_a_stock_client_speaks_tls_to_every_worker(certificate: tuple[Path, Path
         kms.close()
         trusted = ssl.create_default_context(cafile=str(certificate[0]))
         ids = set()
-        for _ in range(8):
-            with (
-                socket.create_connection(("127.0.0.1", secure.port), 10) as plain,
-                trusted.wrap_socket(plain, server_hostname="localhost") as connection,
-            ):
+        with ExitStack() as kept:
+            for _ in range(8):
+                plain = kept.enter_context(socket.create_connection(("127.0.0.1", secure.port), 10))
+                connection = kept.enter_context(trusted.wrap_socket(plain, server_hostname="localhost"))
                 assert connection.version() == "TLSv1.3"
                 connection.sendall(probe("localhost"))
                 ids.add(connection.recv(4096).split(b"x-amzn-RequestId: ")[1][:23])
