@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import boto3
 from tests.bench.children import LoadGenerator, Product
-from tests.bench.messages import Slice
+from tests.bench.messages import Slice, process_cpu_ns
 from tests.bench.report import Measurement, Side, Target, measurement
 from tests.bench.signing import ACCESS_KEY, REGION, SECRET_KEY, SIGNATURE_AGE_MAX_S, RequestSets, sign, sign_many
 
@@ -38,8 +39,11 @@ WORKERS_CONNECTIONS = (64, 256)
 # Keys are made in portions, so that signatures stay fresh and whoever waits sees that something happens.
 PORTION_KEYS = 10_000
 WARM_UP_S = 0.5
-# Uncounted before the slices with random keys: as long as it takes to fill what caches fill.
-CACHE_WARM_UP_S = 6.0
+# Uncounted before the slices with random keys: one request per key, so that caches are as full as they get; at most this.
+CACHE_WARM_UP_S = 80.0
+# Last uses are stored this often (kms/chores); when nothing was stored for a pause after that, all are.
+FLUSH_INTERVAL_S = 60.0
+FLUSH_PAUSE_S = 4.0
 
 
 @dataclass
@@ -156,6 +160,40 @@ def _note_memory(outcome: Outcome, product: Product, when: str) -> None:
     )
 
 
+def settle(product: Product, outcome: Outcome) -> None:
+    """Wait until the last uses of keys are stored, one record a key and minute, and say what each of them cost.
+
+    Slices would otherwise pay for the warm-up's: requests leave this to be done at once for all keys, within a minute.
+    """
+    pids = product.pids()["service"]
+    stored = product.status()["regions"][0]["store"]["mutations"]
+    cpu_ns = sum(map(process_cpu_ns, pids))
+    seen, quiet_since_s = stored, time.monotonic() + FLUSH_INTERVAL_S
+    while time.monotonic() < quiet_since_s + FLUSH_PAUSE_S:
+        time.sleep(1.0)
+        now = product.status()["regions"][0]["store"]["mutations"]
+        if now > seen:
+            seen, quiet_since_s = now, max(quiet_since_s, time.monotonic())
+    spent_us = (sum(map(process_cpu_ns, pids)) - cpu_ns) / 1e3
+    records = max(1, seen - stored)
+    outcome.notes.append(
+        f"left to be done within a minute: {records} last uses stored, {spent_us / records:.0f} us of service CPU each"
+    )
+
+
+def drawn(arns: Sequence[str], number: int, port: int, source: random.Random) -> list[bytes]:
+    """Every request names a key drawn from all of them, by itself."""
+    payloads = [
+        {
+            "KeyId": source.choice(arns),
+            "KeySpec": "AES_256",
+            "EncryptionContext": {"tenant": "bench", "object": f"{place:08d}"},
+        }
+        for place in range(number)
+    ]
+    return sign_many(GENERATE, payloads, port)
+
+
 def many_keys(count: int, pace: Pace, workers: int) -> Outcome:
     sides = [Side(GENERATE, KEYS_CONNECTIONS, server) for server in (RANDOM, HOT)]
     targets = tuple(
@@ -180,26 +218,15 @@ def many_keys(count: int, pace: Pace, workers: int) -> Outcome:
         if len(arns) != count:
             outcome.notes.append(f"ListKeys told of {len(arns)} keys")
 
-        def drawn() -> list[bytes]:
-            """Every request names a key drawn from all of them, by itself."""
-            payloads = [
-                {
-                    "KeyId": source.choice(arns),
-                    "KeySpec": "AES_256",
-                    "EncryptionContext": {"tenant": "bench", "object": f"{place:08d}"},
-                }
-                for place in range(max(count, pace.distinct))
-            ]
-            return sign_many(GENERATE, payloads, product.port)
-
         contenders = [
-            Contender(sides[0], product, drawn),
+            Contender(sides[0], product, lambda: drawn(arns, max(count, pace.distinct), product.port, source)),
             # In an installation of its own: what the other keys leave to be done later counts for them.
             Contender(sides[1], other, partial(RequestSets(other.port, pace.distinct).signed, GENERATE)),
         ]
         contenders[0].refresh(load)
-        load.run(contenders[0].order(CACHE_WARM_UP_S))
+        load.run(replace(contenders[0].order(CACHE_WARM_UP_S), requests_max=max(count, KEYS_CONNECTIONS)))
         _note_memory(outcome, product, "with full caches")
+        settle(product, outcome)
         outcome.measurements = take_turns(load, contenders, pace)
         _note_memory(outcome, product, "at the end")
     return outcome
@@ -267,13 +294,28 @@ def compare_workers(workers: int, pace: Pace) -> Outcome:
         LoadGenerator() as load,
     ):
         sets = {product.name: RequestSets(product.port, pace.distinct) for product in (one, several)}
+        products = {ONE_WORKER: one, many: several}
+        batches: dict[Side, list[float]] = {}
+
+        @contextlib.contextmanager
+        def counted(side: Side) -> Iterator[None]:
+            before = products[side.server].status()["hsm"]
+            yield
+            after = products[side.server].status()["hsm"]
+            batch = (after["commands"] - before["commands"]) / max(1, after["frames"] - before["frames"])
+            batches.setdefault(side, []).append(batch)
+
         for connections in WORKERS_CONNECTIONS:
             contenders = [
                 Contender(Side(GENERATE, connections, server), product, partial(sets[product.name].signed, GENERATE))
-                for server, product in ((many, several), (ONE_WORKER, one))
+                for server, product in products.items()
             ]
-            outcome.measurements += take_turns(load, contenders, pace)
-        for name, product in ((ONE_WORKER, one), (many, several)):
+            outcome.measurements += take_turns(load, contenders, pace, counted)
+        for side, found in batches.items():
+            outcome.notes.append(
+                f"{side.server}, {side.connections} conns: {statistics.median(found):.1f} commands in a frame to the HSM"
+            )
+        for name, product in products.items():
             memory = product.memory()
             outcome.notes.append(
                 f"memory at the end, {name}: service {memory.service_kib / 1024:.1f} MiB, "

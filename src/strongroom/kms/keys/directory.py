@@ -8,6 +8,7 @@ with either of what they were made from.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -138,7 +139,8 @@ class _Cache(Generic[K, V]):
     __slots__ = ("_entries", "_weigh", "_weight")
 
     def __init__(self, weigh: Callable[[V], int] = lambda _: 1) -> None:
-        self._entries: dict[K, V] = {}
+        # Ordered: to find its first entry, a dictionary passes over all that were removed before it.
+        self._entries: OrderedDict[K, V] = OrderedDict()
         self._weigh = weigh
         self._weight = 0
 
