@@ -205,6 +205,7 @@ def many_keys(count: int, pace: Pace, workers: int) -> Outcome:
     )
     outcome = Outcome(f"{count} keys", targets)
     source = random.Random(20_261_124)
+    requests = max(count, pace.distinct)
     # With room for the keys that are being made by others at the same moment.
     with (
         Product("keys", workers=workers, keys_max=count + 1_000) as product,
@@ -213,15 +214,17 @@ def many_keys(count: int, pace: Pace, workers: int) -> Outcome:
     ):
         _note_memory(outcome, product, "at the start")
         make_keys(load, product, count, outcome)
+        make_keys(load, other, 1, Outcome("", ()))
         _note_memory(outcome, product, "with all keys made")
         arns = key_arns(product.port)
         if len(arns) != count:
             outcome.notes.append(f"ListKeys told of {len(arns)} keys")
 
         contenders = [
-            Contender(sides[0], product, lambda: drawn(arns, max(count, pace.distinct), product.port, source)),
-            # In an installation of its own: what the other keys leave to be done later counts for them.
-            Contender(sides[1], other, partial(RequestSets(other.port, pace.distinct).signed, GENERATE)),
+            Contender(sides[0], product, lambda: drawn(arns, requests, product.port, source)),
+            # In an installation of its own: what the other keys leave to be done later counts for them. As many requests
+            # as there, so that the two sets differ in their keys and in nothing else.
+            Contender(sides[1], other, lambda: drawn(key_arns(other.port), requests, other.port, source)),
         ]
         contenders[0].refresh(load)
         load.run(replace(contenders[0].order(CACHE_WARM_UP_S), requests_max=max(count, KEYS_CONNECTIONS)))
