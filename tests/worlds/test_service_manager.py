@@ -17,6 +17,8 @@ from worlds.test_two_users import HSM_UID, KMS_UID, SYSTEM_PYTHON, _reach, _uids
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "strongroom.service"
 SETPRIV = Path("/usr/bin/setpriv")
+# The user of deploy/docker/Dockerfile.
+IMAGE_UID = 58_100
 
 
 class Manager:
@@ -151,3 +153,18 @@ def test_the_product_runs_with_what_the_unit_leaves_it(restricted: Installation)
     done = running.cli("doctor", "--home", str(running.home), check=False)
     assert done.returncode == 0, done.stdout
     assert "keys lie in memfd_secret memory" in done.stdout or ctypes.CDLL(None).syscall(447, 0) < 0
+
+
+def test_root_takes_an_empty_home_over_as_a_container_brings_it_and_no_other(restricted: Installation) -> None:
+    """A named volume begins as the image's directory, which belongs to the user of the image."""
+    home = restricted.home
+    home.mkdir(mode=0o711)
+    (home / "prepared").symlink_to("/etc")
+    os.chown(home, IMAGE_UID, IMAGE_UID)
+    refused = restricted.cli("up", "--home", str(home), check=False)
+    assert (refused.returncode, f"belongs to user {IMAGE_UID}" in refused.stderr) == (1, True), refused.stderr
+    assert ([path.name for path in home.iterdir()], home.stat().st_uid) == (["prepared"], IMAGE_UID)
+    (home / "prepared").unlink()
+    restricted.start()
+    assert (home.stat().st_uid, home.stat().st_mode & 0o777) == (0, 0o711)
+    assert (_uids(restricted.pid_of("hsm")), _uids(restricted.pid_of("kms"))) == ({HSM_UID}, {KMS_UID})

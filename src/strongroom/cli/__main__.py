@@ -17,6 +17,7 @@ _PROGRAMS: Final = {
     "up": ("strongroom.supervisor", "start HSM and KMS service, and watch them"),
     "hsm": ("strongroom.supervisor", "start the HSM alone"),
     "kms": ("strongroom.supervisor", "start the KMS service alone"),
+    "backup": ("strongroom.supervisor", "copy what a restore needs, while the service runs"),
     "restore": ("strongroom.supervisor", "bring a home back with the recovery bundle"),
     "audit": ("strongroom.kms.audit", "verify the audit trail"),
 }

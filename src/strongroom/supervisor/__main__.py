@@ -1,4 +1,4 @@
-"""`python -m strongroom.supervisor up|restore …`: what `strongroom up`, `hsm`, `kms` and `restore` run."""
+"""`python -m strongroom.supervisor up|backup|restore …`: what `strongroom up`, `hsm`, `kms`, `backup`, `restore` run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import argparse
 import ipaddress
 import math
 import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
+from strongroom.supervisor.backup import back_up, print_report
 from strongroom.supervisor.home import HomeError
 from strongroom.supervisor.preparation import Options
 from strongroom.supervisor.restore import restore
@@ -53,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_what_is_told(up)
         up.add_argument("--workers", type=int, default=1, help="processes of the service (default 1)")
         up.add_argument("--hsms", type=int, default=1, help="HSM processes per region (one, for now)")
+    _add_backup(commands)
     back = commands.add_parser(
         "restore",
         help="bring a home back from its backup and the recovery bundle",
@@ -65,6 +69,19 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("--share", required=True, action="append", help="a share's file; once per share")
     back.add_argument("--region", default="", help="the region to bring back (default: the home's own)")
     return parser
+
+
+def _add_backup(commands: Any) -> None:
+    backup = commands.add_parser(
+        "backup",
+        help="copy what a restore needs, while the service runs",
+        description="Copy what a restore needs, beside the recovery bundle and its shares, while the service runs.",
+        epilog="example: strongroom backup --home /var/lib/strongroom --to /var/backups/strongroom/today",
+        allow_abbrev=False,
+    )
+    backup.add_argument("--home", required=True, help="the home")
+    backup.add_argument("--to", required=True, help="the directory to make; one that exists is not touched")
+    backup.add_argument("--json", action="store_true", help="answer in JSON")
 
 
 def _add_what_is_told(up: argparse.ArgumentParser) -> None:
@@ -167,6 +184,12 @@ def main() -> None:
     arguments = _parser().parse_args()
     os.umask(0o022)  # What may be narrower is narrowed by name; a caller's own mask must not widen or shut a directory.
     try:
+        if arguments.command == "backup":
+            os.umask(0o077)
+            # By an exception, so that nothing is left behind.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+            print_report(back_up(Path(arguments.home), Path(arguments.to)), as_json=arguments.json)
+            return
         if arguments.command == "restore":
             shares = [Path(share) for share in arguments.share]
             restore(Path(arguments.home), Path(arguments.bundle), shares, arguments.region)

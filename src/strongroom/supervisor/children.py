@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from strongroom.supervisor.users import group_of
@@ -77,6 +78,21 @@ def start_kms(
             extra_groups=None if _other(uid) is None else [],
         )
     return process, ours
+
+
+def start_backup_source(service: str, uid: int, stores: Mapping[str, Path]) -> subprocess.Popen[bytes]:
+    """What reads a home's `service/` for a backup; it becomes that user by itself, once it holds the files to fill."""
+    return subprocess.Popen(  # noqa: S603 -- our own interpreter, our own module.
+        [
+            *(sys.executable, "-P", "-s", "-m", "strongroom.supervisor.backup_source"),
+            *("--service", service, "--uid", str(uid)),
+            *(word for name, copy in stores.items() for word in ("--store", name, str(copy))),
+        ],
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    )
 
 
 def _other(uid: int) -> int | None:

@@ -13,6 +13,7 @@ import base64
 import fcntl
 import os
 import ssl
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,9 +86,8 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> Prepare
         HomeError: the home is in use, somebody else's, made for something else, or has lost a part of itself.
     """
     home.require_short_paths(options.regions)  # 1
-    if home.root.exists() and home.root.stat().st_uid != os.getuid():
-        raise HomeError(f"{home.root} belongs to user {home.root.stat().st_uid}: start it as that user")
     home.root.mkdir(parents=True, exist_ok=True)
+    _require_own_root(home.root)
     users = plan_users(home.root)
     if not restoring:
         _require_same_users(home, users)
@@ -127,6 +127,32 @@ def prepare_region(place: RegionHome, users: Users, *, was_made: bool, restoring
     _make_domain_directories(place, users)
     make_seal_secret(place, users.hsm)
     _write_hsm_config(place, users)
+
+
+def _require_own_root(root: Path) -> None:
+    """Root takes an empty directory of another user over, as a container's image or an unpacked volume may bring one.
+
+    One that is not empty may hold what its owner prepared for a root that follows it. The owner could still add to it
+    until it is taken: so it is looked at again afterwards.
+    """
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        owner = os.fstat(folder).st_uid
+        if owner == os.getuid():
+            return
+        may_take = os.getuid() == 0 and _is_empty(folder)
+        if may_take:
+            os.fchown(folder, 0, 0)
+            os.fchmod(folder, 0o700)
+        if not may_take or not _is_empty(folder):
+            raise HomeError(f"{root} belongs to user {owner}: start it as that user")
+    finally:
+        os.close(folder)
+
+
+def _is_empty(folder: int) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def _require_same_users(place: RegionHome, users: Users) -> None:
@@ -173,10 +199,28 @@ def _make_domain_directories(place: RegionHome, users: Users) -> None:
 
 
 def _give(tree: Path, uid: int) -> None:
-    """A backup may have come back as somebody else's."""
-    for folder, names, files in os.walk(tree):
+    """A backup may have come back as somebody else's.
+
+    What is given is what was looked at: a link, or a second name of a file, would give away what lies elsewhere.
+    """
+    for folder, names, files, descriptor in os.fwalk(tree):
         for name in (*names, *files):
-            os.chown(Path(folder) / name, uid, group_of(uid), follow_symlinks=False)
+            path = Path(folder) / name
+            if not path.is_symlink() and (path.is_dir() or path.is_file()):
+                _give_one(path, name, descriptor, uid)
+            else:
+                raise HomeError(f"{path} is a link or no file, and no backup holds it: delete it")
+
+
+def _give_one(path: Path, name: str, folder: int, uid: int) -> None:
+    given = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = os.fstat(given)
+        if not stat.S_ISDIR(found.st_mode) and (not stat.S_ISREG(found.st_mode) or found.st_nlink > 1):
+            raise HomeError(f"{path} has {found.st_nlink} names, and no backup holds it: delete it")
+        os.fchown(given, uid, group_of(uid))
+    finally:
+        os.close(given)
 
 
 def _read_tls(options: Options) -> tuple[bytes, bytes] | None:
