@@ -57,8 +57,12 @@ __all__ = [
 CLOCK_SKEW_S_MAX = 300
 # Ours: a client has one or two header sets a day, so this serves about as many concurrent access keys.
 CACHED_CREDENTIALS_MAX = 1024
-# Ours: per client seen before, one for each operation in each second.
-HEADS_KEPT_MAX = 64
+# Ours, and of those keys together: 256 clients with four operations, each anew in every second, begin over after four.
+HEADS_KEPT_MAX = 4096
+# Ours: a client signs about 150 bytes of values, and its Authorization header is about 200 before the signature. With
+# these a head takes at most 5 KiB and a known header, with its names, 30 KiB: 50 MiB in all, for those who have a key.
+HEAD_BYTES_KEPT_MAX = 2048
+PREFIX_BYTES_KEPT_MAX = 2048
 # Ours: what a refusal quotes from a request.
 QUOTED_BYTES_MAX = 128
 
@@ -150,10 +154,12 @@ class _Known:
 class Verifier:
     """Verifies requests; holds nothing but the cache. Not shared between threads."""
 
-    __slots__ = ("_cached_max", "_known", "_normalize_path")
+    __slots__ = ("_cached_max", "_heads_kept", "_known", "_normalize_path")
 
     def __init__(self, *, normalize_path: bool = True, cached_max: int = CACHED_CREDENTIALS_MAX) -> None:
         self._known: dict[tuple[bytes, HeaderNames], _Known] = {}
+        # At least as many as there are: those of forgotten keys are counted until all are forgotten.
+        self._heads_kept = 0
         self._normalize_path = normalize_path
         self._cached_max = cached_max
 
@@ -206,10 +212,18 @@ class Verifier:
         if not hmac.compare_digest(signature_calculated, signature):
             return None
         if is_new:
-            if len(known.heads) >= HEADS_KEPT_MAX:
-                known.heads.clear()
-            known.heads[signed_values] = head
+            self._keep_head(known, signed_values, head)
         return verified
+
+    def _keep_head(self, known: _Known, signed_values: tuple[bytes, ...], head: _Head) -> None:
+        if sum(map(len, signed_values)) > HEAD_BYTES_KEPT_MAX:
+            return
+        if self._heads_kept >= HEADS_KEPT_MAX:
+            for other in self._known.values():
+                other.heads.clear()
+            self._heads_kept = 0
+        known.heads[signed_values] = head
+        self._heads_kept += 1
 
     def _verify_in_full(
         self, request: HttpRequest, now_s: float, find_secret: FindSecret, services: frozenset[str]
@@ -269,13 +283,14 @@ class Verifier:
     def _remember(self, request: HttpRequest, claim: _Claim, secret: str, key: SigningKey) -> None:
         """Remember a header whose signature was found valid just now, if its request is of the common kind.
 
-        That is: no header twice, dated by `x-amz-date`, and with the signature last, so that all the rest is the prefix.
+        That is: no header twice, dated by `x-amz-date`, and with the signature last, so that all the rest is the prefix;
+        and with names that will be known again.
         """
         place_of = request.names.place_of
-        if b"x-amz-date" not in place_of or not request.names.are_unique:
+        if b"x-amz-date" not in place_of or not request.names.are_unique or not request.names.is_kept:
             return
         prefix, _, signature = request.values[place_of[b"authorization"]].rpartition(b"Signature=")
-        if signature != claim.signature:
+        if signature != claim.signature or len(prefix) > PREFIX_BYTES_KEPT_MAX:
             return
         self._known.pop((prefix, request.names), None)
         if len(self._known) >= self._cached_max:
