@@ -115,8 +115,14 @@ def test_the_composition_limits_what_keys_need_limited() -> None:
 def test_the_two_ways_to_two_users_need_the_same_capabilities() -> None:
     unit = (DEPLOY / "systemd" / "strongroom.service").read_text()
     (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
-    (listed,) = re.findall(r"cap_add: \[(.*)\]", (DEPLOY / "docker" / "compose.yaml").read_text())
-    assert [f"CAP_{name}" for name in listed.split(", ")] == line.split()
+    added = yaml.safe_load((DEPLOY / "docker" / "two-users.yaml").read_text())
+    # It changes the service of the composition, and nothing of what limits it.
+    assert set(added) == {"services"}
+    assert added["services"].keys() == compose()["services"].keys()
+    (service,) = added["services"].values()
+    assert (service.keys(), service["user"]) == ({"user", "cap_add"}, "0:0")
+    assert [f"CAP_{name}" for name in service["cap_add"]] == line.split()
+    assert "cap_add" not in (DEPLOY / "docker" / "compose.yaml").read_text()
 
 
 def test_systemd_understands_the_unit() -> None:

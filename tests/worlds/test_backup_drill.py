@@ -84,7 +84,7 @@ def test_the_drill_as_the_page_describes_it(tmp_path: Path) -> None:
             shutil.copy(path, tmp_path / name)
         running.stop()
         shutil.rmtree(running.home)
-        assert {path.name for path in backup.iterdir()} == {"strongroom.toml", "service", "domain"}
+        assert {path.name for path in backup.iterdir()} == {"strongroom.toml", "service", "domain", "SHA256SUMS"}
         assert not list(backup.rglob("*secret*")) + list(backup.rglob("*.state.*")) + list(backup.rglob("recovery*"))
 
         run(commands("Restore"), running.home, backup, tmp_path)

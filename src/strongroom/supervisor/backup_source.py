@@ -48,6 +48,9 @@ _PIECE_BYTES: Final = 1 << 20
 _ATTEMPTS_MAX: Final = 5
 # SQLite lets a reader wait while it recovers after a crash; longer than this, somebody holds the store on purpose.
 _BUSY_S_MAX: Final = 30.0
+# SQLite's file format, 1.3: read and write version 1 means that the file is all there is.
+_LOG_OFFSET: Final = 18
+_NO_LOG: Final = b"\1\1"
 
 
 class RefusedError(Exception):
@@ -55,7 +58,7 @@ class RefusedError(Exception):
 
 
 class _Copy:
-    """The copy of one store; both connections are open before this process becomes somebody who could not open it."""
+    """The copy of one store; all is opened before this process becomes somebody who could not open it."""
 
     def __init__(self, name: str, target: Path) -> None:
         self.name: Final = name
@@ -64,7 +67,8 @@ class _Copy:
         # A copy that fails is thrown away: it needs no journal. It is synced by the parent.
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = OFF", "synchronous = OFF", "temp_store = MEMORY"):
             self._target.execute(f"PRAGMA {pragma}").fetchall()
-        self._check = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, isolation_level=None)
+        self._check = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+        self._file = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
 
     def make(self, service: Path) -> None:
         """With SQLite's own means: what was committed last lies in the write-ahead log."""
@@ -79,6 +83,9 @@ class _Copy:
 
             source.backup(self._target, progress=watch)
         self._target.close()
+        # Else whoever opens the copy looks for a log beside it; the service sets its own mode at each start.
+        os.pwrite(self._file, _NO_LOG, _LOG_OFFSET)
+        os.close(self._file)
         found = [row[0] for row in self._check.execute("PRAGMA quick_check(3)")]
         self._check.close()
         if found != ["ok"]:
@@ -147,13 +154,19 @@ class Source:
                 if attempt == 0:
                     for copy in copies:  # 4
                         if _is_there(folder, copy.name):
-                            copy.make(self._service)
-                            self._say(f"stored {copy.name}")
+                            self._make(copy)
                 sent = {name for name in sorted(self._segments(audit)) if self._send_file(audit, name)}  # 5
                 if before <= sent:
                     return
                 self._say("again")
         raise RefusedError("the audit trail loses files faster than they are read")
+
+    def _make(self, copy: _Copy) -> None:
+        try:
+            copy.make(self._service)
+        except sqlite3.Error as error:
+            raise RefusedError(f"{copy.name}: {error}") from None
+        self._say(f"stored {copy.name}")
 
     def _segments(self, audit: int) -> set[str]:
         return {name for name in os.listdir(audit) if SEGMENT_NAME.fullmatch(name)}
