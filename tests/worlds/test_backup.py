@@ -7,10 +7,13 @@ import json
 import os
 import random
 import shutil
+import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +177,32 @@ def test_a_module_where_the_operator_stands_is_not_run(own: Installation, tmp_pa
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_backup_that_is_told_to_end_leaves_nothing(own: Installation, tmp_path: Path) -> None:
+    """While it waits for a store that somebody holds."""
+    store = own.home / "service" / "store.db"
+    with closing(sqlite3.connect(store, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN IMMEDIATE")
+        process = subprocess.Popen(
+            [
+                *(own._python, "-m", "strongroom.supervisor", "backup"),
+                *("--home", str(own.home), "--to", str(tmp_path / "backup")),
+            ]
+        )
+        try:
+            deadline = time.monotonic() + 20
+            while not list(tmp_path.glob(".backup.*.partial/service/audit/heads.jsonl")):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+            process.wait()
+    assert list(tmp_path.iterdir()) == []
 
 
 # ── a trail that retention shortens meanwhile ───────────────────────────────────────────────────────────────────────

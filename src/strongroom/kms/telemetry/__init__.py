@@ -1,4 +1,7 @@
-"""What a worker tells of itself while it works: numbers for Prometheus, lines for a log; never a secret, never a key's id.
+"""What a worker tells of itself while it works: numbers for Prometheus, lines for a log; never a secret.
+
+No number and no request's line names a key. The service's own words do, where a key's fate is what they tell: that it was
+deleted or rotated, or is damaged.
 
 Invariants: a request costs its counts and nothing else (no clock of its own, no formatting, no write); nothing here makes
 the event loop wait for a disk, a pipe or a peer; what cannot be told is dropped and counted.
