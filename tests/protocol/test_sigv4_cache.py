@@ -69,6 +69,33 @@ def test_what_requests_have_in_common_is_kept_only_when_the_signature_was_right_
     assert 0 < len(known.heads) <= sigv4.HEADS_KEPT_MAX
 
 
+def test_heads_of_all_keys_together_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sigv4, "HEADS_KEPT_MAX", 10)
+    verifier = Verifier()
+    for number in range(8):
+        for target in (b"A", b"B", b"C"):
+            request = signed_request(headers=[(b"X-Amz-Target", target)], unsigned=[(b"X-%d" % number, b"1")])
+            for _ in range(2):
+                assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+            assert sum(len(known.heads) for known in verifier._known.values()) <= 10
+    assert len(verifier._known) == 8
+
+
+def test_what_is_long_or_never_found_again_is_verified_and_not_kept():
+    verifier = Verifier()
+    long_value = signed_request(headers=[*KMS_HEADERS, (b"X-Amz-Long", b"x" * sigv4.HEAD_BYTES_KEPT_MAX)])
+    for _ in range(3):
+        assert verifier.verify(long_value, NOW_S, SECRETS.get, SERVICES)
+    assert [known.heads for known in verifier._known.values()] == [{}]
+    many_names = signed_request(unsigned=[(b"X-%d" % number, b"") for number in range(64)])
+    long_names = signed_request(unsigned=[(b"X-%d" % number * 1000, b"") for number in range(2)])
+    long_prefix = signed_request(access_key_id="A" * sigv4.PREFIX_BYTES_KEPT_MAX)
+    secrets = {**SECRETS, "A" * sigv4.PREFIX_BYTES_KEPT_MAX: SECRET}
+    for request in (many_names, long_names, long_prefix):
+        assert verifier.verify(request, NOW_S, secrets.get, SERVICES)
+        assert len(verifier._known) == 1
+
+
 def test_a_rotated_secret_is_never_served_from_the_cache():
     verifier = known_client()
     rotated = {ACCESS_KEY_ID: "another secret"}
