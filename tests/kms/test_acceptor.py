@@ -6,15 +6,18 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import uvloop
 
 from strongroom.kms.wire import acceptor
 from strongroom.kms.wire.acceptor import Acceptor, Loads
+from testkit.listening import self_signed
 
 NOBODY = -1
 
@@ -61,6 +64,10 @@ def places(*loads: int) -> int:
 
 def told(descriptor: int, number: int) -> int:
     return int(struct.unpack("=q", os.pread(descriptor, 8, number * 8))[0])
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- a count.
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -115,6 +122,58 @@ def test_when_descriptors_are_short_it_pauses_and_then_goes_on(number: int, monk
         assert await until(lambda: len(taken) == 1) >= 0.15
         assert not listening.failures
         close(client)
+        serving.close()
+
+    run(test)
+
+
+def test_where_there_is_no_room_connections_wait_for_it() -> None:
+    async def test() -> None:
+        taken: list[Taken] = []
+        room = [False]
+        listening = Listening()
+        serving = Acceptor(listening, lambda: Taken(taken), has_room=lambda _: room[0])
+        serving.start()
+        clients = listening.connect_to(3)
+        await asyncio.sleep(0.1)
+        assert not taken
+        room[0] = True
+        await until(lambda: len(taken) == 3)
+        close(*clients)
+        serving.close()
+
+    run(test)
+
+
+def test_a_flood_of_silent_handshakes_is_bounded_and_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "_HANDSHAKES_MAX", 8)
+    certificate, key = self_signed(tmp_path)
+    serving_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving_tls.load_cert_chain(certificate, key)
+
+    async def test() -> None:
+        taken: list[Taken] = []
+        beginning: list[int] = []
+        listening = Listening()
+        serving = Acceptor(
+            listening, lambda: Taken(taken), serving_tls, has_room=lambda number: beginning.append(number) or True
+        )
+        serving.start()
+        files = open_files()
+        silent = listening.connect_to(40)
+        await until(lambda: len(beginning) == 40)
+        assert max(beginning) == 8, "they are counted, and no more than these are held"
+        # Of those that were given up the descriptors are closed: 40 of the clients' remain, 8 of ours, and the loop's.
+        await until(lambda: open_files() < files + 40 + 16)
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        host, port = listening.getsockname()
+        async with asyncio.timeout(5):
+            _, writer = await asyncio.open_connection(host, port, ssl=trusted)
+        await until(lambda: len(taken) == 1)
+        writer.close()
+        close(*silent)
         serving.close()
 
     run(test)

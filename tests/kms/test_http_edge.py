@@ -6,6 +6,7 @@ Over real sockets, except for time-outs and full buffers, which a connection wit
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -17,7 +18,7 @@ import pytest
 from strongroom.kms.wire import http
 from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 from strongroom.kms.wire.shapes import ERRORS
-from strongroom.protocol import query
+from strongroom.protocol import query, requests
 from strongroom.protocol.requests import HttpRequest
 from testkit.installation import Installation
 from testkit.raw import Answer, Raw, RawKms, assert_allowed, assert_refused, nothing_breaks, raw_request
@@ -505,16 +506,119 @@ def test_an_idle_connection_is_closed_by_a_stop(bench: Any) -> None:
     bench(scene)
 
 
-def test_more_connections_than_the_limit_are_hung_up_on(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def _full_edge(connections: int) -> tuple[Edge, list[tuple[HttpConnection, FakeTransport]]]:
+    """An edge with as many connections as it may have; one came every second."""
+    edge = Edge(lambda *_: None, Clocks(lambda: 0.0), connections)
+    made = []
+    for second in range(connections):
+        edge.sweep(1000.0 + second)
+        connection, transport = HttpConnection(edge), FakeTransport()
+        connection.connection_made(cast("asyncio.BaseTransport", transport))
+        made.append((connection, transport))
+    return edge, made
+
+
+def test_where_there_is_no_room_who_is_silent_longest_makes_some() -> None:
+    edge, made = _full_edge(4)
+    made[0][0].data_received(HELLO)
+    made[1][0].data_received(HELLO)
+    made[1][0].answer(200, b"text/plain", "id", b"x")
+    assert edge.has_room(0)
+    assert [transport.ended for _, transport in made] == ["", "", "aborted", ""], "the first is owed an answer"
+    # What was given up is not counted until it is told of its end, and being told then changes nothing.
+    assert len(edge.connections) == 3
+    made[2][0].connection_lost(None)
+    assert edge.has_room(0)
+    assert len(edge.connections) == 3
+
+
+def test_connections_that_are_beginning_take_room_too() -> None:
+    edge, made = _full_edge(40)
+    for connection, transport in made[8:]:
+        transport.close()
+        connection.connection_lost(None)
+    assert edge.has_room(31)
+    assert len(edge.connections) == 8
+    assert edge.has_room(32)
+    assert len(edge.connections) == 6, "a sixteenth of all at once"
+
+
+def test_where_everybody_is_owed_an_answer_there_is_no_room() -> None:
+    edge, made = _full_edge(2)
+    for connection, _ in made:
+        connection.data_received(HELLO)
+    assert not edge.has_room(0)
+    assert [transport.ended for _, transport in made] == ["", ""]
+
+
+# ── in process: what is held of whom ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_kept_connection_keeps_nothing_of_its_last_request(bench: Any) -> None:
     def scene(b: Bench) -> None:
-        monkeypatch.setattr(http, "CONNECTIONS_MAX", 1)
-        second = HttpConnection(b.edge)
-        transport = FakeTransport()
-        second.connection_made(cast("asyncio.BaseTransport", transport))
-        assert transport.ended == "closed"
-        assert not b.transport.ended
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nX-Long: %b\r\nContent-Length: 200000\r\n\r\n" % (b"y" * 20_000)
+        for part in (head, b"a" * 100_000, b"b" * 100_000):
+            b.connection.data_received(part)
+        assert len(b.requests.pop().body) == 200_000
+        b.answer()
+        held = [getattr(b.connection, name) for name in ("_target", "_names", "_values", "_body")]
+        assert not any(held)
+        assert not b.connection._request_names.spelled
+        assert b.edge.held_bytes == 0
 
     bench(scene)
+
+
+def test_a_head_that_does_not_end_is_held_within_the_number_of_headers_and_the_budget(bench: Any) -> None:
+    def scene(b: Bench) -> None:
+        b.connection.data_received(b"POST / HTTP/1.1\r\n" + b"a:\r\n" * http.HEADERS_MAX)
+        assert not b.transport.ended
+        assert b.edge.held_bytes == 17 + 4 * http.HEADERS_MAX
+        b.connection.data_received(b"a:\r\na")
+        assert b.transport.written.startswith(b"HTTP/1.1 431 ")
+        assert not b.connection._values
+        b.connection.connection_lost(None)
+        assert b.edge.held_bytes == 0
+
+    bench(scene)
+
+
+def test_a_head_that_would_exceed_the_budget_of_all_is_told_to_come_back(bench: Any) -> None:
+    def scene(b: Bench) -> None:
+        b.edge.held_bytes = http.HELD_BYTES_MAX - 10
+        b.connection.data_received(b"POST / HT")
+        assert not b.transport.ended
+        b.connection.data_received(b"TP/1.1")
+        assert b.transport.written.startswith(b"HTTP/1.1 503 ")
+
+    bench(scene)
+
+
+def test_a_head_with_too_many_headers_is_not_remembered(bench: Any) -> None:
+    def scene(b: Bench) -> None:
+        names = [b"n%d" % number for number in range(http.HEADERS_MAX + 1)]
+        b.connection.data_received(b"GET / HTTP/1.1\r\n" + b"".join(name + b":\r\n" for name in names) + b"\r\n")
+        assert b.transport.written.startswith(b"HTTP/1.1 431 ")
+        assert tuple(names) not in requests._known
+
+    bench(scene)
+
+
+def test_a_connection_that_ended_is_gone_without_the_collector() -> None:
+    """Strangers come and go faster than the collector runs."""
+    edge = Edge(lambda connection, _: connection.answer(200, b"text/plain", "id", b"x"), Clocks(lambda: 0.0))
+    gc.collect()
+    gc.disable()
+    try:
+        for data in (HELLO, b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 65 + b"\r\n", b"nonsense\r\n\r\n"):
+            connection = HttpConnection(edge)
+            connection.connection_made(cast("asyncio.BaseTransport", FakeTransport()))
+            connection.data_received(data)
+            connection.connection_lost(None)
+            del connection
+            assert not [one for one in gc.get_objects() if isinstance(one, HttpConnection)], data
+    finally:
+        gc.enable()
 
 
 def test_no_interim_answer_is_written_while_another_answer_is_due(bench: Any) -> None:

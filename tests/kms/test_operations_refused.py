@@ -384,8 +384,13 @@ def test_the_probes_say_yes_and_nothing_else(installation: Installation, raw: Ra
     for method in ("POST", "DELETE"):
         refused = raw.send_as_is([(b"Host", b"x"), (b"Content-Length", b"0")], b"", method, path)
         assert refused.status in {400, 403}
-    answer = raw.send_as_is([(b"Host", b"x")], b"", "GET", path + "?x")
-    assert (answer.status, answer.body) == (503, b"no\n")
+    answer = raw.send_as_is([(b"Host", b"x")], b"", "GET", path + "?x=/y")
+    assert (answer.status, answer.body) == (200, b"yes\n"), "a live service never says no"
+
+
+@pytest.mark.parametrize("path", ["/livezz", "/livez/us-east-1", "/readyzz", "/readyz%20"])
+def test_what_only_begins_like_a_probe_does_not_exist(raw: RawKms, path: str) -> None:
+    assert raw.send_as_is([(b"Host", b"x")], b"", "GET", path).status == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])

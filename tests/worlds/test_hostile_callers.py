@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,31 @@ def own() -> Iterator[Installation]:
     running = Installation().start()
     yield running
     running.destroy()
+
+
+@pytest.fixture
+def short_of_files() -> Iterator[Installation]:
+    """Where each process may have 400 files open, and 100 of these connections are many."""
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder) / "python"
+        python.write_text(f'#!/bin/sh\nulimit -n 400\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        running = Installation("--audit-segment-bytes", "65536", python=str(python)).start()
+        yield running
+        running.destroy()
+
+
+def test_idle_connections_keep_nobody_out_and_leave_the_trail_its_files(short_of_files: Installation) -> None:
+    kms = raw_client(short_of_files)
+    key_id = kms.call("CreateKey").json["KeyMetadata"]["KeyId"]
+    with ExitStack() as idle:
+        for _ in range(500):
+            idle.enter_context(socket.create_connection(("127.0.0.1", short_of_files.port), 5))
+        assert short_of_files.is_ready(), "a health check is answered"
+        # More than two files of the trail.
+        answers = [raw_client(short_of_files).call("DescribeKey", {"KeyId": key_id}).status for _ in range(200)]
+        assert answers == [200] * 200
+        assert len(list((short_of_files.home / "service" / "audit").glob("audit-w1-*.jsonl"))) > 2
 
 
 def raw_client(installation: Installation) -> RawKms:

@@ -21,7 +21,7 @@ from strongroom.kms.audit.heads import AuditInUseError
 from strongroom.kms.audit.segments import AuditDamagedError, AuditUnavailableError
 from strongroom.kms.config import KmsConfig, load_config
 from strongroom.kms.faults import Fault
-from strongroom.kms.process import confine, harden
+from strongroom.kms.process import confine, harden, use_small_pages
 from strongroom.kms.regions import CANNOT_OPEN
 from strongroom.kms.supervision import Supervisor
 from strongroom.kms.telemetry.lines import LineWriter
@@ -50,6 +50,8 @@ async def _serve(config: KmsConfig, arguments: argparse.Namespace, lines: LineWr
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
+    if config.tls_certificate:
+        use_small_pages()
     supervisor.ready()
     await stop.wait()
     await app.stop()

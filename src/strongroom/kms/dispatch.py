@@ -212,11 +212,15 @@ class Dispatcher:
         self._verified(connection, request, verified, entry)
 
     def _probe(self, connection: HttpConnection, target: bytes) -> None:
-        """`/livez`, `/readyz` (of the home region) and `/readyz/REGION` say only yes or no."""
-        _, _, path = target.partition(b"/")
-        probe, _, name = path.partition(b"/")
-        region = name.decode("latin-1") or self._home.region
-        ready = path == b"livez" or (probe == b"readyz" and self._regions.is_answering(region))
+        """`/livez`, `/readyz` (of the home region) and `/readyz/REGION` say only yes or no, whatever the query."""
+        probe, _, name = target.partition(b"?")[0][1:].partition(b"/")
+        if probe == b"readyz":
+            ready = self._regions.is_answering(name.decode("latin-1") or self._home.region)
+        elif probe == b"livez" and not name:
+            ready = True
+        else:
+            connection.answer(404, b"text/plain", self._ids(), b"the probes are /livez and /readyz\n")
+            return
         connection.answer(200 if ready else 503, b"text/plain", self._ids(), b"yes\n" if ready else b"no\n")
 
     def _find_secret(self, access_key_id: str) -> str | None:

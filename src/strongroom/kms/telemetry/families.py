@@ -115,7 +115,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "held_body_bytes",
         "gauge",
-        "Bytes of unfinished request bodies.",
+        "Bytes of unfinished requests.",
         (),
         _one(lambda sources: sources.edge.held_bytes),
     ),

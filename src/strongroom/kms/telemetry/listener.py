@@ -11,6 +11,8 @@ from strongroom.kms.wire.acceptor import Acceptor
 from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
 from strongroom.protocol.requests import HttpRequest
 
+# Somebody who watches needs one or two; they must not take the descriptors of those who are served.
+_CONNECTIONS_MAX: Final = 32
 _TEXT: Final = b"text/plain; charset=utf-8"
 
 
@@ -19,8 +21,8 @@ class MetricsListener:
 
     def __init__(self, listening: socket.socket, scrape: Callable[[], bytes], clock: Callable[[], float]) -> None:
         self._scrape = scrape
-        self._edge = Edge(self._answer, Clocks(clock))
-        self._acceptor = Acceptor(listening, lambda: HttpConnection(self._edge))
+        self._edge = Edge(self._answer, Clocks(clock), _CONNECTIONS_MAX)
+        self._acceptor = Acceptor(listening, lambda: HttpConnection(self._edge), has_room=self._edge.has_room)
 
     def start(self) -> None:
         self._acceptor.start()

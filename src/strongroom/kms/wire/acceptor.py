@@ -7,6 +7,9 @@ each time, and clients, which keep their connections, would all sit with one wor
 Workers beyond the number of cores stand by: they count as having more than they have. Many workers with few connections
 each would make small batches, and small batches cost more than a second core gives.
 
+A connection counts from when it is taken: those that are beginning, in TLS's handshake above all, cost memory and a
+descriptor like any other. Where there is no room, the kernel's queue holds them, and another worker may take them.
+
 One connection per turn. What a worker was woken for in vain, because another one was faster, costs it a system call.
 """
 
@@ -29,8 +32,12 @@ _PAUSE_S: Final = 0.5
 _LEFT_TO_OTHERS_S: Final = 0.015
 # How many a worker takes at once that were left by the others: a worker that stands still must not make them slow.
 _LEFT_OVER_MAX: Final = 16
-# A client that begins TLS and does not go on is a request that does not become whole.
-_HANDSHAKE_S_MAX: Final = 20.0
+# Whoever has a key to show needs milliseconds. Beyond so many at once the oldest is given up: a flood that says nothing
+# keeps nobody out who does.
+_HANDSHAKE_S_MAX: Final = 10.0
+_HANDSHAKES_MAX: Final = 512
+# Every connection is owed an answer: some of them leave soon.
+_FULL_PAUSE_S: Final = 0.02
 _NOBODY: Final = -1
 # By how many connections a worker that stands by counts as fuller: about as many as keep a core busy.
 STAND_BY: Final = 32
@@ -72,15 +79,18 @@ class Acceptor:
         make_protocol: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext | None = None,
         loads: Loads | None = None,
+        has_room: Callable[[int], bool] = lambda _: True,
     ) -> None:
-        """Without `loads`, connections are taken as they come."""
+        """Without `loads`, connections are taken as they come; `has_room` hears how many are beginning."""
         listening.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
         self._listening = listening
         self._make_protocol = make_protocol
         self._tls = tls
         self._loads = loads
+        self._has_room = has_room
         self._is_tcp = listening.family != socket.AF_UNIX
-        self._beginning: set[asyncio.Task[None]] = set()
+        # In the order of their coming.
+        self._beginning: dict[asyncio.Task[None], None] = {}
         self._closed = False
 
     def start(self) -> None:
@@ -135,7 +145,10 @@ class Acceptor:
                 break
 
     def _take(self) -> bool:
-        """Whether there was one."""
+        """Whether one was taken."""
+        if not self._has_room(len(self._beginning)):
+            self._listen_again_in(_FULL_PAUSE_S, self._listen)
+            return False
         try:
             accepted, _ = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -148,10 +161,17 @@ class Acceptor:
                 _LOG.warning("a connection could not be taken: %s", error)
             return False
         accepted.setblocking(False)  # noqa: FBT003 -- the socket's own interface.
+        if self._tls is not None and len(self._beginning) >= _HANDSHAKES_MAX:
+            oldest = next(iter(self._beginning))
+            del self._beginning[oldest]
+            oldest.cancel()
         task = asyncio.get_running_loop().create_task(self._begin(accepted))
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        self._beginning[task] = None
+        task.add_done_callback(self._begun)
         return True
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._beginning.pop(task, None)
 
     async def _begin(self, accepted: socket.socket) -> None:
         try:

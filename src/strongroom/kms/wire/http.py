@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
+from operator import attrgetter
 from typing import Final, cast
 
 import httptools
@@ -24,14 +25,19 @@ BODY_BYTES_MAX: Final = 512 * 1024
 HEADER_BYTES_MAX: Final = 32 * 1024
 HEADERS_MAX: Final = 64
 TARGET_BYTES_MAX: Final = 8 * 1024
-# Of all connections' unfinished bodies together: nobody needs a credential to begin one.
+# Of all connections' unfinished requests together: nobody needs a credential to begin one.
 HELD_BYTES_MAX: Final = 64 * 1024 * 1024
 # Requests that a client may send ahead of answers.
 PIPELINED_MAX: Final = 16
 # A request must be whole this long after its first byte; a silent connection is closed after the second figure.
 REQUEST_S_MAX: Final = 20.0
 IDLE_S_MAX: Final = 75.0
+# Fewer where the process may not have as many files open (`kms/process.py`).
 CONNECTIONS_MAX: Final = 10_000
+# A TLS connection holds 55 KiB, and 310 when it has received much at once: 110 MB, and 620 at the worst.
+TLS_CONNECTIONS_MAX: Final = 2_000
+# How many of those that are silent are hung up on together: looking for them costs a walk over all connections.
+_ROOM_SHARE: Final = 16
 
 _REASONS: Final = {
     200: b"OK",
@@ -76,13 +82,36 @@ class Clocks:
 class Edge:
     """What all connections share: who handles requests, and which connections there are."""
 
-    def __init__(self, submit: Callable[[HttpConnection, HttpRequest], None], clocks: Clocks) -> None:
+    def __init__(
+        self,
+        submit: Callable[[HttpConnection, HttpRequest], None],
+        clocks: Clocks,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
         self.submit: Final = submit
         self.clocks: Final = clocks
+        self.connections_max: Final = connections_max
         self.connections: set[HttpConnection] = set()
         self.held_bytes = 0
         # The clock of the time-outs, in seconds of the event loop: exact to a second, and costs a request nothing.
         self.tick_s = time.monotonic()
+
+    def has_room(self, beginning: int) -> bool:
+        """Whether another connection may be taken beside the open ones and those that are `beginning`.
+
+        Who is silent makes room: strangers who hold connections must not keep out those who have something to ask, a
+        health check first of all. Those go first whose last answer, or else whose beginning, is longest ago.
+        """
+        if len(self.connections) + beginning < self.connections_max:
+            return True
+        silent = sorted(
+            (connection for connection in self.connections if not connection.awaits_answer), key=attrgetter("last_s")
+        )
+        for connection in silent[: max(1, self.connections_max // _ROOM_SHARE)]:
+            # It is told of its end in a later turn, and must not be counted until then.
+            self.connections.discard(connection)
+            connection.abort()
+        return bool(silent)
 
     async def finish(self, within_s: float) -> None:
         """Close every connection once its answer has left, at the latest after `within_s`."""
@@ -98,6 +127,15 @@ class Edge:
         self.tick_s = now_s
         for connection in list(self.connections):
             connection.close_if_late(now_s)
+
+
+_NO_NAMES: Final = header_names(())
+
+
+def _status_of(error: httptools.HttpParserCallbackError) -> int:
+    """A function of its own: in a variable of the caller's the error would hold the frame that holds it, and the request."""
+    broken = error.__context__
+    return broken.status if isinstance(broken, _BrokenError) else 400
 
 
 def _require_length(value: bytes) -> None:
@@ -121,7 +159,6 @@ class HttpConnection(asyncio.Protocol):
         "_held",
         "_in_head",
         "_keep_alive",
-        "_last_s",
         "_names",
         "_parser",
         "_queue",
@@ -131,6 +168,7 @@ class HttpConnection(asyncio.Protocol):
         "_transport",
         "_values",
         "arrived_s",
+        "last_s",
         "peer",
     )
 
@@ -144,31 +182,29 @@ class HttpConnection(asyncio.Protocol):
         # The status for a request that broke the protocol while another one's answer was due.
         self._broken = 0
         self._started_s = 0.0
-        self._last_s = 0.0
+        # When the last answer left; before the first, when the connection was taken.
+        self.last_s = 0.0
         # When the request under way was begun, on the clock of whoever handles it.
         self.arrived_s = 0.0
         self.peer = ""
         self._target = b""
         self._names: list[bytes] = []
         self._values: list[bytes] = []
-        self._request_names = header_names(())
+        self._request_names = _NO_NAMES
         self._header_bytes = 0
         self._in_head = False
         self._body: bytes | list[bytes] = b""
         self._body_length = 0
-        # Bytes of an unfinished body, counted in the edge's budget.
+        # Bytes of an unfinished request, counted in the edge's budget.
         self._held = 0
 
     # ── asyncio ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._last_s = self._edge.tick_s
+        self.last_s = self._edge.tick_s
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if address else "unix"
-        if len(self._edge.connections) >= CONNECTIONS_MAX:
-            self._transport.close()
-            return
         self._edge.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -177,21 +213,19 @@ class HttpConnection(asyncio.Protocol):
         self._held = 0
         self._transport = None
         self._queue.clear()
+        # Each holds the other: without this, connections that come and go would stay until the collector's next run.
+        del self._parser
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            broken = error.__context__
-            self._break(broken.status if isinstance(broken, _BrokenError) else 400)
+            self._break(_status_of(error))
         except httptools.HttpParserError:
             self._break(400)
         else:
             if self._in_head:
-                # The parser holds what it has of a header that does not end.
-                self._header_bytes += len(data)
-                if self._header_bytes > HEADER_BYTES_MAX + TARGET_BYTES_MAX:
-                    self._break(431)
+                self._hold_head(len(data))
 
     def eof_received(self) -> bool:
         """A client that has stopped sending still gets its answers: True keeps the connection open for them."""
@@ -202,16 +236,20 @@ class HttpConnection(asyncio.Protocol):
             self._keep_alive = False
         return self._busy
 
+    def _hold_head(self, received: int) -> None:
+        """The parser and we hold what came of a head that has not ended."""
+        self._header_bytes += received
+        self._held += received
+        self._edge.held_bytes += received
+        if self._header_bytes > HEADER_BYTES_MAX + TARGET_BYTES_MAX or len(self._values) > HEADERS_MAX:
+            self._break(431)
+        elif self._edge.held_bytes > HELD_BYTES_MAX:
+            self._break(503)
+
     # ── parser ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        self._target = b""
-        self._names = []
-        self._values = []
-        self._header_bytes = 0
         self._in_head = True
-        self._body = b""
-        self._body_length = 0
         self._started_s = self._edge.tick_s
 
     def on_url(self, url: bytes) -> None:
@@ -228,9 +266,11 @@ class HttpConnection(asyncio.Protocol):
             # Their answers have no body, and what follows them may be no request: nobody here answers so.
             raise _BrokenError(405)
         self._in_head = False
-        self._request_names = names = header_names(tuple(self._names))
         values = self._values
-        if names.size_bytes + sum(map(len, values)) > HEADER_BYTES_MAX or len(values) > HEADERS_MAX:
+        if len(values) > HEADERS_MAX:
+            raise _BrokenError(431)
+        self._request_names = names = header_names(tuple(self._names))
+        if names.size_bytes + sum(map(len, values)) > HEADER_BYTES_MAX:
             raise _BrokenError(431)
         place_of = names.place_of
         length_place = place_of.get(b"content-length")
@@ -269,6 +309,7 @@ class HttpConnection(asyncio.Protocol):
         method = self._parser.get_method().decode("ascii", "replace")
         body = b"".join(self._body) if isinstance(self._body, list) else self._body
         request = HttpRequest(method, self._target, self._request_names, self._values, body)
+        self._forget()
         keep_alive = self._parser.should_keep_alive()
         if self._busy:
             if len(self._queue) >= PIPELINED_MAX:
@@ -276,6 +317,16 @@ class HttpConnection(asyncio.Protocol):
             self._queue.append((request, keep_alive))
         else:
             self._handle(request, keep_alive)
+
+    def _forget(self) -> None:
+        """Whoever keeps a connection must not keep its last request here."""
+        self._target = b""
+        self._names = []
+        self._values = []
+        self._request_names = _NO_NAMES
+        self._header_bytes = 0
+        self._body = b""
+        self._body_length = 0
 
     def _handle(self, request: HttpRequest, keep_alive: bool) -> None:  # noqa: FBT001 -- private, from the queue.
         self._busy = True
@@ -306,7 +357,7 @@ class HttpConnection(asyncio.Protocol):
             )
         )
         self._busy = False
-        self._last_s = self._edge.tick_s
+        self.last_s = self._edge.tick_s
         if not self._keep_alive:
             self._transport.close()
         elif self._queue:
@@ -318,6 +369,7 @@ class HttpConnection(asyncio.Protocol):
         """Answer a request that is none, after those before it, and stop listening."""
         if self._transport is None or self._transport.is_closing():
             return
+        self._forget()
         if self._busy:
             self._broken = status
             self._transport.pause_reading()
@@ -342,9 +394,13 @@ class HttpConnection(asyncio.Protocol):
     def close_if_late(self, now_s: float) -> None:
         if self._transport is None or self._busy:
             return
-        late = now_s - self._started_s > REQUEST_S_MAX if self._started_s else now_s - self._last_s > IDLE_S_MAX
+        late = now_s - self._started_s > REQUEST_S_MAX if self._started_s else now_s - self.last_s > IDLE_S_MAX
         if late:
-            # Not `close`, which would wait for as long as this client does not read.
+            self.abort()
+
+    def abort(self) -> None:
+        """Not `close`, which would wait for as long as this client does not read."""
+        if self._transport is not None:
             self._transport.abort()
 
     def close_if_idle(self) -> None:
