@@ -6,17 +6,21 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from strongroom.kms.telemetry import reporting
 from strongroom.kms.telemetry.exposition import format_metrics
-from strongroom.kms.telemetry.families import FAMILIES
+from strongroom.kms.telemetry.families import FAMILIES, Sources
 from strongroom.kms.telemetry.lines import LineWriter, pieces_of
+from strongroom.kms.telemetry.reporting import Reporting
 from strongroom.kms.telemetry.request_log import RequestLog
 from strongroom.kms.telemetry.service_log import ServiceLog, log_unhandled
 from strongroom.kms.telemetry.snapshots import FORGOTTEN_S_MIN, FRESH_S_MAX, Snapshot, SnapshotFiles
@@ -151,6 +155,30 @@ def test_names_are_as_prometheus_wants_them() -> None:
         assert not family.name.endswith(("_total", "_count", "_sum", "_bucket"))
         assert family.help.endswith(".")
         assert not {"worker", "key_id", "principal", "alias"} & set(family.labels)
+
+
+def test_whoever_asks_again_within_a_second_is_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making the text stops the loop for milliseconds."""
+    now_s = [NOW_S]
+    monkeypatch.setattr(reporting, "take_snapshot", lambda worker, _: snapshot(worker, now_s[0]))
+    made: list[float] = []
+
+    def format_once(_: object, at_s: float) -> bytes:
+        made.append(at_s)
+        return b"%d" % len(made)
+
+    monkeypatch.setattr(reporting, "format_metrics", format_once)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        sources = cast("Sources", SimpleNamespace(clock=lambda: now_s[0]))
+        telling = Reporting(sources, listening, tmp_path, "w1", is_alone=True)
+        assert [telling.scrape() for _ in range(3)] == [b"1"] * 3
+        now_s[0] += 0.9
+        assert telling.scrape() == b"1"
+        now_s[0] += 0.1
+        assert telling.scrape() == b"2"
+        now_s[0] -= 3600  # Set back.
+        assert telling.scrape() == b"3"
 
 
 # ── the workers' files ──────────────────────────────────────────────────────────────────────────────────────────────

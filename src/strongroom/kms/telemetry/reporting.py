@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Final
 
 from strongroom.kms.telemetry.exposition import format_metrics
 from strongroom.kms.telemetry.families import Sources
 from strongroom.kms.telemetry.listener import MetricsListener
 from strongroom.kms.telemetry.snapshots import SnapshotFiles, take_snapshot
+
+# Whoever asks again sooner is told the same: a scrape stops the loop for milliseconds, which no stranger shall use.
+_TEXT_KEPT_S: Final = 1.0
 
 
 class Reporting:
@@ -22,14 +26,22 @@ class Reporting:
         self._sources = sources
         self._worker = worker
         self._files = None if is_alone else SnapshotFiles(directory, worker)
+        self._text = b""
+        self._text_at_s = float("-inf")
         self._listener = MetricsListener(listening, self.scrape, sources.clock)
 
     def start(self) -> None:
         self._listener.start()
 
     def scrape(self) -> bytes:
-        """This worker's numbers as they are, and the others' as they told them last."""
+        """This worker's numbers, a second old at most, and the others' as they told them last."""
         now_s = self._sources.clock()
+        # A clock that was set back must not keep an old text.
+        if not 0.0 <= now_s - self._text_at_s < _TEXT_KEPT_S:
+            self._text, self._text_at_s = self._format(now_s), now_s
+        return self._text
+
+    def _format(self, now_s: float) -> bytes:
         others = [] if self._files is None else self._files.read_others(now_s)
         return format_metrics([take_snapshot(self._worker, self._sources), *others], now_s)
 
