@@ -425,6 +425,18 @@ def test_a_restarted_service_that_hangs_is_ended_and_due_again_and_a_first_one_i
             silent.close()
 
 
+def test_no_worker_can_take_the_memory_away_in_which_workers_tell_their_loads(tmp_path: Path) -> None:
+    listeners = Listeners("127.0.0.1", free_port(), _run_directory(Home(tmp_path)), ["w1", "w2"])
+    try:
+        for size in (0, 4096):
+            with pytest.raises(PermissionError):
+                os.truncate(listeners.loads, size)
+        assert len(os.pread(listeners.loads, 64, 0)) == 16
+    finally:
+        listeners.close()
+        os.close(listeners.loads)
+
+
 def _run_directory(home: Home) -> Home:
     home.run_kms.mkdir(parents=True, exist_ok=True)
     return home

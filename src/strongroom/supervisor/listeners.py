@@ -9,6 +9,7 @@ the worker who it is.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
@@ -21,6 +22,7 @@ from strongroom.supervisor.home import Home, HomeError
 
 _BACKLOG: Final = 1024
 _NO_WORKER: Final = struct.Struct("=q")
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 # Whoever may connect needs leave to write.
 _MODE_OF_ALL: Final = 0o666
 
@@ -43,8 +45,10 @@ class Listeners:
             left.unlink()
         self.operators_of: Final = {name: _bind_unix(home.worker_socket(name)) for name in workers}
         # How many connections each worker has (kms/wire/acceptor.py); a place without a worker holds -1.
-        self.loads: Final = os.memfd_create("loads", os.MFD_CLOEXEC)
+        self.loads: Final = os.memfd_create("loads", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.truncate(self.loads, len(workers) * _NO_WORKER.size)
+        # A worker that went bad may lie about its load; made shorter, this memory would kill all others who look at it.
+        fcntl.fcntl(self.loads, fcntl.F_ADD_SEALS, _SEALS)
         for number in range(len(workers)):
             self.forget_load(number)
 
