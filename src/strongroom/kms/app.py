@@ -35,6 +35,7 @@ from strongroom.kms.dispatch import Dispatcher
 from strongroom.kms.driver import run
 from strongroom.kms.head_keeper import HeadKeeper
 from strongroom.kms.hsm_link.host_session import HostIdentity
+from strongroom.kms.process import connections_max
 from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
 from strongroom.kms.repositories import AccessKeyRecord, Put, UserRecord
@@ -46,7 +47,7 @@ from strongroom.kms.telemetry.request_log import RequestLog
 from strongroom.kms.telemetry.tallies import Tallies
 from strongroom.kms.telemetry.telemetry import Telemetry
 from strongroom.kms.wire.acceptor import Acceptor, Loads
-from strongroom.kms.wire.http import Clocks, Edge, HttpConnection
+from strongroom.kms.wire.http import CONNECTIONS_MAX, TLS_CONNECTIONS_MAX, Clocks, Edge, HttpConnection
 
 # A start waits this long for regions beside the home region, and then serves without those that are not open.
 _REGIONS_S_MAX: Final = 2.0
@@ -97,10 +98,13 @@ class App:
         self._credentials = Credentials(service.directory, service.link, service.gate)
         telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
         self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
-        self._edge = Edge(self._dispatcher.submit, Clocks(self._clock))
+        wanted = TLS_CONNECTIONS_MAX if config.tls_certificate else CONNECTIONS_MAX
+        self._edge = Edge(self._dispatcher.submit, Clocks(self._clock), connections_max(wanted))
         number = int(config.worker.removeprefix("w")) - 1
         loads = Loads(inherited.loads_fd, number, lambda: len(self._edge.connections), len(os.sched_getaffinity(0)))
-        self._acceptor = Acceptor(inherited.listening, lambda: HttpConnection(self._edge), _tls(config), loads)
+        self._acceptor = Acceptor(
+            inherited.listening, lambda: HttpConnection(self._edge), _tls(config), loads, self._edge.has_room
+        )
         self._head_keeper = HeadKeeper(
             Path(config.audit_directory), self._log, service.link, service.gate, home.domain_id
         )
