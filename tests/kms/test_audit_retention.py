@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ from strongroom.boundary.secret import StoreKey
 from strongroom.boundary.session import sign_statement
 from strongroom.kms import head_keeper
 from strongroom.kms.audit.chain import SignedHead
-from strongroom.kms.audit.heads import HeadLog
+from strongroom.kms.audit.heads import AuditInUseError, HeadLog, lock_file
 from strongroom.kms.audit.log import AuditLog
 from strongroom.kms.audit.segments import AuditUnavailableError
 from strongroom.kms.chores.audit_retention import AuditRetention
+from strongroom.kms.chores.clock_guard import ClockGuard
 from strongroom.kms.head_keeper import HeadKeeper
 from strongroom.kms.repositories import MarkRecord, Put
 from strongroom.kms.storage.sqlite import SqliteStore
@@ -81,10 +83,14 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
         yield opened
 
 
+def guard_of(store: SqliteStore) -> ClockGuard:
+    return ClockGuard(store, REGION, time.monotonic)
+
+
 def test_what_is_older_goes_with_its_heads_and_the_rest_verifies(trail: Trail, store: SqliteStore) -> None:
     async def main() -> None:
         await trail.fill(20)
-        await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+        await AuditRetention(guard_of(store), trail.keeper, 5.0, trail.clock).run()
 
     asyncio.run(main())
     # Six days, and the records of what went from the chain and from the heads.
@@ -97,7 +103,7 @@ def test_what_is_older_goes_with_its_heads_and_the_rest_verifies(trail: Trail, s
 def test_nothing_goes_while_the_clock_is_not_trusted(trail: Trail, store: SqliteStore) -> None:
     held = MarkRecord(name=f"clock-hold:{REGION}", version=1, value=START_S)
     ended = MarkRecord(name=f"clock-hold:{REGION}", version=2, value=0.0)
-    retention = AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock)
+    retention = AuditRetention(guard_of(store), trail.keeper, 5.0, trail.clock)
 
     async def main() -> tuple[int, int]:
         await trail.fill(20)
@@ -120,7 +126,7 @@ def test_the_chain_of_a_worker_that_is_no_more_is_shortened_by_another(trail: Tr
             gone.append([make_event(number)])
         gone.close()
         await trail.fill(20)
-        await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+        await AuditRetention(guard_of(store), trail.keeper, 5.0, trail.clock).run()
 
     asyncio.run(main())
     # Its newest segment stays: it says where the chain ended.
@@ -135,7 +141,7 @@ def test_the_chain_of_a_worker_that_runs_is_its_own_to_shorten(trail: Trail, sto
         for number in range(5):
             running.append([make_event(number)])
         await trail.fill(20)
-        await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+        await AuditRetention(guard_of(store), trail.keeper, 5.0, trail.clock).run()
 
     asyncio.run(main())
     running.close()
@@ -155,7 +161,7 @@ def test_a_worker_that_does_not_keep_the_heads_waits_until_they_cover_what_it_re
         for number in range(5):
             other.append([make_event(number)])
         await trail.fill(20)
-        retention = asyncio.ensure_future(AuditRetention(store, REGION, keeper, 5.0, trail.clock).run())
+        retention = asyncio.ensure_future(AuditRetention(guard_of(store), keeper, 5.0, trail.clock).run())
         await asyncio.sleep(0.7)
         while_waiting = left()
         trail.assert_verifies()
@@ -180,7 +186,7 @@ def test_nothing_goes_that_nobody_signs_for(trail: Trail, store: SqliteStore, mo
         await trail.fill(20)
         monkeypatch.setattr(trail.keeper, "sign", silent)
         with pytest.raises(AuditUnavailableError, match="nobody signed"):
-            await AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run()
+            await AuditRetention(guard_of(store), trail.keeper, 5.0, trail.clock).run()
 
     asyncio.run(main())
     assert trail.segments() == 21
@@ -207,9 +213,54 @@ def test_heads_that_are_signed_meanwhile_are_not_lost(
 
     async def main() -> None:
         await trail.fill(20)
-        await asyncio.gather(AuditRetention(store, REGION, trail.keeper, 5.0, trail.clock).run(), sign_meanwhile())
+        await asyncio.gather(AuditRetention(guard_of(store), trail.keeper, 5.0, trail.clock).run(), sign_meanwhile())
 
     asyncio.run(main())
     report = verify(trail.directory, trail.hsm)
     assert (report.problems, report.records_after_last_head) == ([], 0)
     assert len((trail.directory / "heads.jsonl").read_bytes().splitlines()) < 10
+
+
+def test_a_jump_that_nobody_has_written_down_yet_keeps_everything(trail: Trail, store: SqliteStore) -> None:
+    """The guard looks twice a minute; retention may come in between."""
+    uptime_s = 1000.0
+    guard = ClockGuard(store, REGION, lambda: uptime_s)
+
+    async def main() -> None:
+        await trail.fill(20)
+        await guard.observe(trail.clock())
+        trail.clock.now_s += 400 * DAY_S
+        await AuditRetention(guard, trail.keeper, 5.0, trail.clock).run()
+
+    asyncio.run(main())
+    assert trail.segments() == 20
+
+
+def test_a_worker_that_comes_back_while_its_chain_is_signed_for_is_not_kept_out(trail: Trail) -> None:
+    """And then its segments are its own to remove."""
+    gone = open_log(trail.directory, "w2", clock=trail.clock, segment_bytes_max=100)
+    for number in range(5):
+        gone.append([make_event(number)])
+    gone.close()
+    asyncio.run(trail.fill(20))
+    back: list[AuditLog] = []
+
+    def come_back() -> None:
+        asyncio.run(trail.keeper.sign(trail.clock()))
+        back.append(open_log(trail.directory, "w2", clock=trail.clock))
+
+    begun_s = time.monotonic()
+    removed = trail.log._retain_chain("w1", "9999", lambda: asyncio.run(trail.keeper.sign(trail.clock())) and None)
+    assert removed
+    with pytest.raises(AuditInUseError):
+        trail.log._retain_chain("w2", "9999", come_back)
+    assert time.monotonic() - begun_s < 5
+    assert trail.segments("w2") == 5
+    back[0].close()
+    trail.assert_verifies()
+
+
+def test_a_worker_that_starts_waits_a_moment_for_who_shortens_its_chain(trail: Trail) -> None:
+    held = lock_file(trail.directory / "w2.lock")
+    threading.Timer(0.3, os.close, [held]).start()
+    open_log(trail.directory, "w2", clock=trail.clock).close()

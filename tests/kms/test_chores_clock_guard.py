@@ -12,7 +12,7 @@ import pytest
 
 from strongroom.boundary.secret import StoreKey
 from strongroom.kms.chores.clock_guard import ClockGuard, held_since_s
-from strongroom.kms.repositories import MarkRecord
+from strongroom.kms.repositories import MarkRecord, StoreUnavailableError
 from strongroom.kms.storage.sqlite import SqliteStore
 from testkit.module import REGION
 from testkit.worker import DAY_S, START_S, Clocks
@@ -318,5 +318,41 @@ def test_a_look_that_came_too_late_holds_until_the_next(in_room: Any) -> None:
         room.store.commit = come_second  # type: ignore[method-assign]
         assert await room.look(room.guard)
         assert not await room.look(room.guard)
+
+    in_room(scene)
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_jump_that_could_not_be_written_is_seen_again(in_room: Any, restart: bool) -> None:
+    """The disk is full at the moment of the first look after the jump."""
+
+    async def scene(room: Room) -> None:
+        await room.look()
+        if restart:
+            room.reboot(40 * DAY_S)
+        else:
+            room.clocks.now_s += 40 * DAY_S
+        commit = room.store.commit
+
+        async def refuse(_: Any) -> None:
+            raise StoreUnavailableError("the disk is full")
+
+        room.store.commit = refuse  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailableError):
+            await room.look()
+        room.store.commit = commit  # type: ignore[method-assign]
+        room.clocks.pass_s(MINUTE_S)
+        assert await room.look()
+        assert await held_since_s(room.store, REGION) == room.clocks()
+
+    in_room(scene)
+
+
+def test_two_chores_that_look_at_once_see_one_jump(in_room: Any, caplog: Any) -> None:
+    async def scene(room: Room) -> None:
+        await room.look()
+        room.clocks.now_s += 40 * DAY_S
+        assert await asyncio.gather(*[room.guard.observe(room.clocks()) for _ in range(3)]) == [True] * 3
+        assert caplog.text.count("jumped") == 1
 
     in_room(scene)

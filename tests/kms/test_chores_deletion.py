@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from strongroom.kms.repositories import (
     KeyRecord,
     KeyUsageRecord,
     MarkRecord,
+    Remove,
     StoreUnavailableError,
 )
 from testkit.module import ACCOUNT, REGION, Hsm, operational_hsm
@@ -228,6 +231,9 @@ def test_a_crash_between_two_steps_is_made_good_by_the_next_run(in_room: Any, st
         assert await store.get(MarkRecord, OWED) is None
         left = files_of(worker)
         assert not any(material.ekt in left for material in materials)
+        told = [e for e in worker.events() if e["eventName"] == "DeleteKey" and "phase" not in e]
+        assert [event["responseElements"] for event in told] == [{"keyId": key_arn(key_id)}]
+        assert await store.list_marks("deletion-untold:", 10) == []
 
     in_room(scene)
 
@@ -244,12 +250,12 @@ def crash_at(room: Room, step: str) -> Callable[[], None]:
 
     async def crash_commit(changes: Any) -> None:
         removes_key = any(isinstance(change.record, KeyRecord) for change in changes)
-        removes_note = any(isinstance(c.record, MarkRecord) and not hasattr(c, "replaces") for c in changes)
+        removes_note = any(isinstance(c, Remove) and getattr(c.record, "name", "") == OWED for c in changes)
         if (step == "commit" and removes_key) or (step == "note" and removes_note):
             raise PlantedError
         await commit(changes)
 
-    async def crash_erase() -> None:
+    async def crash_erase(*_: Any) -> None:
         raise PlantedError
 
     planted: Any = {
@@ -279,7 +285,7 @@ def test_what_cannot_be_erased_now_is_erased_later(in_room: Any) -> None:
         await room.worker.call("ScheduleKeyDeletion", KeyId=key_id, PendingWindowInDays=7)
         erase = store.erase
 
-        async def refuse() -> None:
+        async def refuse(*_: Any) -> None:
             raise StoreUnavailableError("somebody keeps reading an old state of the store")
 
         store.erase = refuse  # type: ignore[method-assign]
@@ -331,6 +337,80 @@ def test_a_key_that_changes_under_the_chore_waits_for_the_next_run_and_stops_no_
         assert await store.get(KeyRecord, second) is None
         await room.deletion.run(room.clocks())
         assert await store.get(KeyRecord, first) is None
+
+    in_room(scene)
+
+
+def test_an_event_that_a_crash_swallowed_is_told_though_the_files_were_erased(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        worker = room.worker
+        key_id = await room.key()
+        await worker.call("ScheduleKeyDeletion", KeyId=key_id, PendingWindowInDays=7)
+        mended = crash_at(room, "event")
+        with pytest.raises(PlantedError):
+            await room.delete()
+        mended()
+        assert await worker.store.get(MarkRecord, OWED) is None, "a run that failed erases all the same"
+        await room.deletion.run(room.clocks())
+        await room.deletion.run(room.clocks())
+        told = [e for e in worker.events() if e["eventName"] == "DeleteKey" and "phase" not in e]
+        assert [event["resources"][0]["ARN"] for event in told] == [key_arn(key_id)]
+
+    in_room(scene)
+
+
+def test_an_erasure_that_fails_again_and_again_is_tried_ever_more_rarely(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        store = room.worker.store
+        key_id = await room.key()
+        await room.worker.call("ScheduleKeyDeletion", KeyId=key_id, PendingWindowInDays=7)
+        runs, tried = [0], []
+
+        async def refuse(*_: Any) -> None:
+            tried.append(runs[-1])
+            raise StoreUnavailableError("somebody keeps reading an old state of the store")
+
+        store.erase = refuse  # type: ignore[method-assign]
+        await room.delete()
+        for run in range(1, 65):
+            runs.append(run)
+            await room.deletion.run(room.clocks())
+        assert tried == [0, 1, 3, 7, 15, 31, 47, 63]
+
+    in_room(scene)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE kms_keys SET mac = x'00' WHERE key_id = ?",
+        "UPDATE kms_keys SET description = CAST(x'ff' AS TEXT) WHERE key_id = ?",
+        "UPDATE materials SET mac = x'00' WHERE key_id = ?",
+        "UPDATE aliases SET mac = x'00' WHERE key_id = ?",
+        "DELETE FROM materials WHERE key_id = ?",
+    ],
+)
+def test_a_damaged_row_keeps_its_own_key_and_no_other(in_room: Any, caplog: Any, damage: str) -> None:
+    async def scene(room: Room) -> None:
+        worker, store = room.worker, room.worker.store
+        created = [await room.key() for _ in range(3)]
+        keys = sorted(created)
+        for number, key_id in enumerate(keys):
+            await worker.call("CreateAlias", AliasName=f"alias/{number}", TargetKeyId=key_id)
+            await worker.call("ScheduleKeyDeletion", KeyId=key_id, PendingWindowInDays=7)
+        doomed = [material for key_id in keys[1:] for material in await store.materials_of(key_id)]
+        with closing(sqlite3.connect(worker.path, isolation_level=None)) as hand:
+            hand.execute(damage, (keys[0],))
+        await room.delete()
+        assert [await store.get(KeyRecord, key_id) for key_id in keys[1:]] == [None, None]
+        left = files_of(worker)
+        assert not any(material.ekt in left for material in doomed)
+        assert await store.get(MarkRecord, OWED) is None
+        with closing(sqlite3.connect(worker.path)) as hand:
+            assert hand.execute("SELECT count(*) FROM kms_keys WHERE key_id = ?", (keys[0],)).fetchone() == (1,)
+        # A row that does not decode has no name but its place.
+        named = keys[0] if "CAST" not in damage else f"row {created.index(keys[0]) + 1}"
+        assert f"key {named} of {REGION} is due and left alone" in caplog.text
 
     in_room(scene)
 

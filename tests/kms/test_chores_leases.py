@@ -168,7 +168,10 @@ def test_a_rotation_whose_worker_stood_still_is_done_once_by_another(in_room: An
             await one.call("EnableKeyRotation", KeyId=key_id, RotationPeriodInDays=90)
         one.clocks.pass_s(90 * DAY_S)
         due_s = one.clocks()
-        mine, theirs = KeyRotation(one.service, "w1"), KeyRotation(other.service, "w2")
+        mine, theirs = (
+            KeyRotation(worker.service, ClockGuard(worker.store, REGION, one.clocks.uptime), worker.name)
+            for worker in (one, other)
+        )
 
         async def take_over() -> None:
             one.clocks.pass_s(LEASE_S + 1)
@@ -218,7 +221,12 @@ def test_two_workers_that_run_at_once_rotate_each_key_once(in_room: Any) -> None
         for key_id in keys:
             await one.call("EnableKeyRotation", KeyId=key_id, RotationPeriodInDays=90)
         one.clocks.pass_s(90 * DAY_S)
-        chores = [KeyRotation(worker.service, worker.name) for worker in (one, other)]
+        guards = [ClockGuard(worker.store, REGION, one.clocks.uptime) for worker in (one, other)]
+        for guard in guards:
+            await guard.observe(one.clocks())
+        chores = [
+            KeyRotation(worker.service, guard, worker.name) for worker, guard in zip((one, other), guards, strict=True)
+        ]
         await asyncio.gather(*[chore.run(one.clocks()) for chore in chores])
         for key_id in keys:
             assert len(await one.store.materials_of(key_id)) == 2

@@ -6,7 +6,9 @@ Dates: KMS developer guide, "Rotating AWS KMS keys"; API reference, EnableKeyRot
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ import msgspec
 import pytest
 
 from strongroom.kms.audit.segments import AuditUnavailableError
+from strongroom.kms.chores.clock_guard import ClockGuard
 from strongroom.kms.chores.rotation import KeyRotation
 from strongroom.kms.faults import (
     ConflictException,
@@ -25,7 +28,7 @@ from strongroom.kms.faults import (
 from strongroom.kms.keys.rotation import date_after, is_rotatable, require_rotatable
 from strongroom.kms.limits import Limits
 from strongroom.kms.repositories import KeyRecord, MaterialState
-from testkit.module import Hsm, operational_hsm
+from testkit.module import REGION, Hsm, operational_hsm
 from testkit.raw import b64, key_arn
 from testkit.worker import DAY_S, START_S, Clocks, Worker
 
@@ -40,7 +43,8 @@ class Room:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.clocks = worker.clocks
-        self.rotation = KeyRotation(worker.service, worker.name)
+        self.guard = ClockGuard(worker.store, REGION, worker.clocks.uptime)
+        self.rotation = KeyRotation(worker.service, self.guard, worker.name)
 
     async def key(self, period: int | None = 90) -> str:
         key_id = str((await self.worker.call("CreateKey"))["KeyMetadata"]["KeyId"])
@@ -262,7 +266,7 @@ def test_a_crash_between_two_steps_leaves_one_current_material_and_is_made_good(
         assert states.count(MaterialState.CURRENT) == 1
         assert len(states) == (2 if step == "event" else 1)
         room.clocks.pass_s(61)
-        await KeyRotation(worker.service, "w2").run(room.clocks())
+        await KeyRotation(worker.service, room.guard, "w2").run(room.clocks())
         assert len(await room.rotations(key_id)) == 1
         assert (await worker.call("Decrypt", CiphertextBlob=answer["CiphertextBlob"]))["Plaintext"] == b64(b"x")
         assert await room.next_day(key_id) == 180
@@ -407,3 +411,74 @@ def test_a_key_of_another_kind_is_not_rotated(fields: dict[str, str], message: s
         require_rotatable(entry)
     assert refused.value.message == message.format(arn=entry.arn)
     assert is_rotatable(record())
+
+
+# ── a clock that jumps, and rows that are damaged ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_clock_that_jumps_rotates_nothing_and_moves_no_date(in_room: Any) -> None:
+    """Ten years ahead for a minute: the next rotation would be ten years away."""
+
+    async def scene(room: Room) -> None:
+        key_id = await room.key(90)
+        await room.guard.observe(room.clocks())
+        room.clocks.now_s += 3650 * DAY_S
+        await room.run()
+        assert await room.rotations(key_id) == []
+        room.clocks.now_s -= 3650 * DAY_S
+        assert await room.next_day(key_id) == 90
+        # Back where it was it is a jump again; when it ran steadily for a day, rotations go on.
+        for _ in range(25):
+            room.clocks.pass_s(3600)
+            await room.rotation.run(room.clocks())
+            await room.guard.observe(room.clocks())
+        for _ in range(178):
+            room.clocks.pass_s(DAY_S / 2)
+            await room.guard.observe(room.clocks())
+        await room.run()
+        assert await room.rotations(key_id) == [pytest.approx(90, abs=0.1)]
+
+    in_room(scene)
+
+
+def test_a_date_that_was_set_while_the_clock_was_ahead_is_brought_back(in_room: Any) -> None:
+    async def scene(room: Room) -> None:
+        await room.run()
+        room.clocks.now_s += 400 * DAY_S
+        far, near = await room.key(90), await room.key(180)
+        room.clocks.now_s -= 400 * DAY_S
+        assert await room.next_day(far) == 490
+        # Asking for the period that counts already brings it back as well.
+        await room.worker.call("EnableKeyRotation", KeyId=near, RotationPeriodInDays=180)
+        assert await room.next_day(near) == 180
+        await room.run(1)
+        assert await room.next_day(far) == 91
+        assert await room.next_day(near) == 180
+        assert await room.rotations(far) == []
+
+    in_room(scene)
+
+
+def test_the_date_after_a_rotation_is_a_period_away_at_the_most() -> None:
+    key: Any = SimpleNamespace(rotation_period_days=90, next_rotation_at_s=3740 * DAY_S)
+    assert date_after(key, 100 * DAY_S) == 190 * DAY_S
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE kms_keys SET mac = x'00' WHERE key_id = ?",
+        "UPDATE materials SET mac = x'00' WHERE key_id = ?",
+        "DELETE FROM materials WHERE key_id = ?",
+    ],
+)
+def test_a_damaged_row_keeps_its_own_key_from_rotating_and_no_other(in_room: Any, caplog: Any, damage: str) -> None:
+    async def scene(room: Room) -> None:
+        keys = sorted([await room.key(90) for _ in range(3)])
+        with closing(sqlite3.connect(room.worker.path, isolation_level=None)) as hand:
+            hand.execute(damage, (keys[0],))
+        await room.run(90)
+        assert [await room.rotations(key_id) for key_id in keys[1:]] == [[90], [90]]
+        assert f"key {keys[0]} of {REGION} is due and left alone" in caplog.text
+
+    in_room(scene)

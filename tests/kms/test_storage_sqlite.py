@@ -1,5 +1,6 @@
 """What only the SQLite store promises: its files and pragmas, its migrations, a full disk, the end of what was removed."""
 
+import asyncio
 import os
 import random
 import sqlite3
@@ -7,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 
 import msgspec
@@ -332,8 +334,7 @@ def test_a_wal_begun_anew_makes_nobody_forget_anything(under_test):
                 assert polled(store) == told
 
 
-def test_a_wal_that_somebody_still_reads_is_not_reported_as_cut(under_test, monkeypatch):
-    monkeypatch.setattr(writer, "LOCK_ATTEMPTS_MAX", 3)
+def test_a_wal_that_somebody_still_reads_is_not_reported_as_cut(under_test):
     with under_test.open() as store:
         put(store, kms_key())
         with closing(sqlite3.connect(under_test.path, isolation_level=None)) as reader:
@@ -399,3 +400,93 @@ def test_the_store_key_is_exposed_nowhere_but_in_the_mac(under_test):
         assert CountedKey.exposed == 1
     files = b"".join(path.read_bytes() for path in under_test.path.parent.iterdir())
     assert STORE_KEY not in files
+
+
+def plant_copy(path, beside, part):
+    """Write into the free room of the page that holds a row, right before its cells: what a rebalancing leaves there."""
+    content = bytearray(path.read_bytes())
+    page = content.index(beside) // 4096 * 4096
+    cells = page + int.from_bytes(content[page + 5 : page + 7], "big")
+    assert content[page] == 13, "a table's leaf"
+    assert not any(content[cells - 40 : cells]), "room that is free"
+    content[cells - 40 : cells - 40 + len(part)] = part
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("part", [slice(0, 31), slice(7, 38), slice(-31, None)])
+def test_a_copy_that_rebalancing_left_in_free_room_goes_too(under_test, is_known, part):
+    """Whether the store is told what to look for or, after a crash, is not; any 31 bytes of it."""
+    token = random.Random(1).randbytes(48)
+    with under_test.open() as store:
+        put(store, kms_key(), material(b"h" * 32, ekt=b"t" * 330))
+    plant_copy(under_test.path, b"t" * 330, token[part])
+    with under_test.open() as store:
+        put(store, kms_key("key-2"))
+        run(store, lambda s: s._writer.cut_wal())
+        assert token[part] in under_test.path.read_bytes()
+        run(store, lambda s: s.erase([b"other" * 10, token] if is_known else None))
+        assert token[part] not in under_test.path.read_bytes()
+        assert run(store, lambda s: s.materials_of("key-1")) == [material(b"h" * 32, ekt=b"t" * 330)]
+
+
+def test_a_copy_that_is_carried_over_with_its_page_is_found_in_the_wal(under_test):
+    token = random.Random(1).randbytes(31)
+    with under_test.open() as store:
+        put(store, kms_key(), material(b"h" * 32, ekt=b"t" * 330))
+    plant_copy(under_test.path, b"t" * 330, token)
+    with under_test.open() as store:
+        assert store._residue.holds_any([token])
+        run(store, lambda s: s.commit([Put(material(b"h" * 32, version=2, ekt=b"t" * 330), 1)]))
+        # The page is in the WAL too; the file is made to look as if a later state of it had been carried over.
+        under_test.path.write_bytes(under_test.path.read_bytes().replace(token, bytes(31)))
+        assert store._residue.holds_any([token])
+        assert not store._residue.holds_any([random.Random(2).randbytes(48)])
+
+
+def test_a_file_without_such_a_copy_is_not_written_anew(under_test):
+    with under_test.open() as store:
+        put(store, kms_key(), material(b"h" * 32, "key-1", ekt=b"t" * 330))
+        run(store, lambda s: s.commit([Remove(material(b"h" * 32, "key-1", ekt=b"t" * 330))]))
+        store._writer.rewrite = None
+        run(store, lambda s: s.erase([b"t" * 330]))
+
+
+def test_a_long_reader_holds_up_the_erasure_and_no_change(under_test):
+    """Of this worker or another: carrying over takes no lock, and cutting is not begun."""
+    with under_test.open() as store, under_test.open() as other:
+        put(store, kms_key())
+        with closing(sqlite3.connect(under_test.path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM kms_keys").fetchall()
+            put(store, kms_key("key-2"))
+
+            async def change_meanwhile(_):
+                erasing = asyncio.ensure_future(store.erase())
+                waits = []
+                while not erasing.done():
+                    for one in (store, other):
+                        begun_s = time.monotonic()
+                        await one.commit([Put(kms_key(f"key-{len(waits)}-x"), None)])
+                        waits.append(time.monotonic() - begun_s)
+                    await asyncio.sleep(0.01)
+                with pytest.raises(StoreUnavailableError, match="keeps reading"):
+                    await erasing
+                return waits
+
+            waits = run(store, change_meanwhile)
+        assert len(waits) > 20
+        assert max(waits) < 0.5
+        run(store, lambda s: s.erase())
+
+
+def test_a_damaged_key_is_named_and_the_others_are_due_all_the_same(under_test):
+    """Also one whose text is none, with which SQLite gives back no row at all."""
+    with under_test.open() as store:
+        put(store, *[kms_key(f"key-{n}", deletion_at_s=float(n)) for n in range(1, 5)])
+        under_test.query("UPDATE kms_keys SET mac = x'00' WHERE key_id = 'key-1'")
+        under_test.query("UPDATE kms_keys SET description = CAST(x'ff' AS TEXT) WHERE key_id = 'key-3'")
+        due = run(store, lambda s: s.keys_due_for_deletion(ACCOUNT, REGION, 9.0, 10))
+        assert [key.key_id for key in due.keys] == ["key-2", "key-4"]
+        assert len(due.damaged) == 2
+        assert due.damaged[0] == "key-1"

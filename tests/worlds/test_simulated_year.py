@@ -83,7 +83,7 @@ class Staff:
         self.worker = Worker(self.year.folder, self.year.hsm, self.year.clocks, self.name)
         service = self.worker.service
         self.guard = ClockGuard(self.worker.store, REGION, self.year.clocks.uptime)
-        self.rotation = KeyRotation(service, self.name)
+        self.rotation = KeyRotation(service, self.guard, self.name)
         self.deletion = KeyDeletion(service, self.guard, self.name)
         self.flush = UsageFlush(service, self.worker.log, self.worker.audit, self.name)
 
@@ -140,13 +140,24 @@ class Year:
             await one.do_chores()
         now_s = self.clocks()
         for key in self.keys:
-            key.rotate_if_due(now_s)
+            if self.steady_s is None:
+                key.rotate_if_due(now_s)
+                await self.bring_back(key, now_s)
             if key.state == "PendingDeletion" and key.deletion_s is not None:
                 is_due, is_held = key.deletion_s <= now_s, self.steady_s is not None
                 key.state = "Deleted" if is_due and not is_held else key.state
                 self.held_deletions += is_due and is_held
                 record = await self.staff[0].worker.store.get(KeyRecord, key.key_id)
                 assert (record is not None) == key.exists, "deleted neither too early nor too late"
+
+    async def bring_back(self, key: Key, now_s: float) -> None:
+        """A date that was set while the clock was ahead becomes a period from now, within a day."""
+        if key.due_s is None or key.period_s is None or key.due_s <= now_s + key.period_s or not key.exists:
+            return
+        record = await self.staff[0].worker.store.get(KeyRecord, key.key_id)
+        assert record is not None
+        assert record.next_rotation_at_s in {key.due_s, now_s + key.period_s}
+        key.due_s = record.next_rotation_at_s
 
     async def be_off(self, days: float) -> None:
         """The machine is switched off for days."""
@@ -187,6 +198,8 @@ class Year:
         await self.call("EnableKeyRotation", KeyId=key.key_id, RotationPeriodInDays=days)
         if key.period_s != days * DAY_S:
             key.period_s, key.due_s = days * DAY_S, self.clocks() + days * DAY_S
+        elif key.due_s is not None:
+            key.due_s = min(key.due_s, self.clocks() + key.period_s)
 
     async def disable_rotation(self, key: Key) -> None:
         if key.state == "Enabled":

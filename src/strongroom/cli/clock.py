@@ -41,15 +41,19 @@ def _run(parsed: argparse.Namespace, home: Path) -> int:
     except AdminRefusedError as refused:
         print(f"strongroom: {refused}", file=sys.stderr)
         return 1
+    failed = any("error" in region for region in regions)
     if parsed.json:
         print(json.dumps(regions))
-        return 0
+        return int(failed)
     verb = "were" if parsed.subcommand == "accept" else "are"
     for region in regions:
+        if "error" in region:
+            print(f"{region['region']}: not accepted, try again ({region['error']})", file=sys.stderr)
+            continue
         since_s = region["held_since_s"]
         state = "not held" if since_s is None else f"held since {_format_time(since_s)}"
         print(f"{region['region']}: deletions {verb} {state}")
-    return 0
+    return int(failed)
 
 
 def _accept(home: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ Invariants, whatever implements `Store`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Final, Protocol, TypeVar
 
@@ -241,6 +241,13 @@ class InspectedRow(msgspec.Struct, frozen=True):
     damage: str = ""
 
 
+class DueKeys(msgspec.Struct, frozen=True):
+    """Keys whose time has come, the longest due first; of those whose row is damaged, only what it says that it is."""
+
+    keys: list[KeyRecord]
+    damaged: list[str] = []
+
+
 class ConflictError(Exception):
     """The record changed or appeared since it was read: read again, decide again."""
 
@@ -281,11 +288,14 @@ class Store(Protocol):
     async def count_keys(self, account: str, region: str) -> int:
         """How many keys there are."""
 
-    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
+    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
         """Keys whose waiting period has ended, the longest due first."""
 
-    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
+    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
         """Keys whose next rotation's time has come and whose state is Enabled, the longest due first."""
+
+    async def keys_rotating_too_late(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
+        """Enabled keys whose next rotation is more than their period away; reads every key that rotates."""
 
     async def list_aliases(
         self, account: str, region: str, key_id: str | None, after: str, limit: int
@@ -294,6 +304,9 @@ class Store(Protocol):
 
     async def count_aliases(self, account: str, region: str, key_id: str) -> int:
         """How many aliases a key has."""
+
+    async def list_marks(self, prefix: str, limit: int) -> list[MarkRecord]:
+        """Marks whose names begin so, ordered by name."""
 
     async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
         """Users ordered by name."""
@@ -318,8 +331,10 @@ class Store(Protocol):
             StoreUnavailableError: the disk refused.
         """
 
-    async def erase(self) -> None:
+    async def erase(self, traces: Collection[bytes] | None = None) -> None:
         """Leave nothing in the store's own files of what was removed by now. Copies of the files are another matter.
+
+        `traces` are what must not be found there again, in no row any more; None when that is not known, which costs more.
 
         Raises:
             StoreUnavailableError: somebody keeps reading an old state, or the disk refused: ask again later.

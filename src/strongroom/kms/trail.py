@@ -36,10 +36,11 @@ from strongroom.kms.audit.events import (
 from strongroom.kms.audit.log import AuditLog
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
-from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
+from strongroom.kms.keys.directory import PARTITION, KeyEntry, PrincipalEntry
 from strongroom.kms.keys.last_usage import TRACKED_OPERATIONS, LastUsage
 from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.shapes import OPERATIONS
+from strongroom.protocol.arn import format_key_arn
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -50,6 +51,7 @@ _DEFAULTS: Final = dict.fromkeys(
     ("EncryptionAlgorithm", "SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"), "SYMMETRIC_DEFAULT"
 )
 _CACHED_MAX: Final = 4096
+_KEY_TYPE: Final = "AWS::KMS::Key"
 # As with single texts, and in CloudTrail's way of saying that something was left out.
 _PARAMETERS_BYTES_MAX: Final = 100_000
 _NOTHING: Final = encode(None)
@@ -143,16 +145,22 @@ class Trail:
         else:
             self.log.append(events)
 
+    def arn_of(self, key_id: str) -> str:
+        """The ARN that a key of this region has, or had."""
+        return format_key_arn(PARTITION, self._region, self._account, key_id)
+
     async def service_event(
         self,
         name: str,
-        entry: KeyEntry,
+        key_id: str,
         details: dict[str, str],
         *,
         phase: str | None = None,
         response: dict[str, str] | None = None,
     ) -> None:
-        """Record what the service does with a key by itself; `details` are CloudTrail's `serviceEventDetails`.
+        """Record what the service does by itself with a key, which may be gone by now.
+
+        `details` are CloudTrail's `serviceEventDetails`.
 
         Raises:
             AuditUnavailableError: what is not recorded must not happen.
@@ -171,13 +179,13 @@ class Trail:
             requestID="",
             eventID=self._ids(),
             readOnly=False,
-            resources=self._resources([entry]),
+            resources=[Resource(accountId=self._account, type=_KEY_TYPE, ARN=self.arn_of(key_id))],
             eventType=SERVICE_EVENT_TYPE,
             managementEvent=True,
             eventCategory=EVENT_CATEGORY,
             recipientAccountId=self._account,
             phase=phase,
-            serviceEventDetails={**details, "keyId": entry.record.key_id},
+            serviceEventDetails={**details, "keyId": key_id},
         )
         await self.record([encode_event(event)])
 
@@ -247,7 +255,7 @@ class Trail:
         return part
 
     def _resources(self, touched: list[KeyEntry]) -> list[Resource]:
-        return [Resource(accountId=entry.record.account, type="AWS::KMS::Key", ARN=entry.arn) for entry in touched]
+        return [Resource(accountId=entry.record.account, type=_KEY_TYPE, ARN=entry.arn) for entry in touched]
 
     def _event(
         self,

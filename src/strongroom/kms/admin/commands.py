@@ -29,7 +29,17 @@ from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.process import is_confined
 from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
-from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, Put, Remove, Store, UserRecord
+from strongroom.kms.repositories import (
+    AccessKeyRecord,
+    AccessKeyStatus,
+    ConflictError,
+    Put,
+    Remove,
+    RowForgedError,
+    Store,
+    StoreUnavailableError,
+    UserRecord,
+)
 from strongroom.kms.service import Service
 from strongroom.kms.trail import Trail
 
@@ -176,11 +186,16 @@ class AdminCommands:
     # ── the clock ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def accept_clock(self, call: Call) -> list[dict[str, Any]]:
-        """The clock is right: keys are deleted again when they are due, in every region."""
-        accepted = []
+        """The clock is right: keys are deleted again when they are due, in every region that can write it down."""
+        accepted: list[dict[str, Any]] = []
         for region in self._regions.opened():
-            permit = await region.service.gate.operator(call)
-            accepted.append({"region": region.name, "held_since_s": await accept_clock(region.service, permit)})
+            try:
+                permit = await region.service.gate.operator(call)
+                since_s = await accept_clock(region.service, permit)
+            except (ConflictError, RowForgedError, StoreUnavailableError) as error:
+                accepted.append({"region": region.name, "held_since_s": None, "error": type(error).__name__})
+            else:
+                accepted.append({"region": region.name, "held_since_s": since_s})
         return accepted
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────

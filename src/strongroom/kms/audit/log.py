@@ -18,7 +18,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +47,9 @@ RETRY_INTERVAL_S: Final = 0.25
 # A disk whose sync hangs is refused before memory fills up with what it has not synced.
 UNSYNCED_BYTES_MAX: Final = 16 << 20
 NOISE_INTERVAL_S: Final = 60.0
+# A second in all: a worker that starts waits for one that is about to remove segments of its chain.
+_LOCK_TRIES: Final = 21
+_LOCK_PAUSE_S: Final = 0.05
 # Kinds of noise are named by our own code; the bound is for the day when one is not.
 NOISE_KINDS_MAX: Final = 64
 
@@ -279,18 +282,18 @@ class AuditLog:
         cutoff = EventTimes().format(self._clock() - days * 86_400)
         removed = self._retain_chain(self._writer, cutoff, have_it_signed)
         for writer in segments_by_writer(self._directory):
-            if writer == self._writer:
-                continue
-            with contextlib.suppress(AuditInUseError):
-                lock_fd = lock_file(self._directory / f"{writer}.lock")
-                try:
+            if writer != self._writer:
+                with contextlib.suppress(AuditInUseError):
                     removed += self._retain_chain(writer, cutoff, have_it_signed)
-                finally:
-                    os.close(lock_fd)
         return removed
 
     def _retain_chain(self, writer: str, cutoff: str, have_it_signed: Callable[[], None]) -> list[str]:
-        paths, start = retention.removable_segments(self._directory, writer, cutoff)
+        """Another writer's chain is locked for two moments, and not while a signature is waited for: it may come back.
+
+        If it does, its segments stay. Then the chain starts before the record says, which is nothing that is missing.
+        """
+        with self._locked(writer):
+            paths, start = retention.removable_segments(self._directory, writer, cutoff)
         if start is None:
             return []
         event = self._own_event(
@@ -298,15 +301,37 @@ class AuditLog:
         )
         self.append_durable([event]).result()
         have_it_signed()
-        # Oldest first: a crash in between leaves a chain that starts where some head still vouches for it.
-        for path in paths:
+        with self._locked(writer):
+            # Oldest first: a crash in between leaves a chain that starts where some head still vouches for it.
+            for path in paths:
+                self._remove(writer, path)
+            sync_directory(self._directory)
+        return [path.name for path in paths]
+
+    @contextlib.contextmanager
+    def _locked(self, writer: str) -> Iterator[None]:
+        """Hold the lock of a chain; this writer's own is held anyway.
+
+        Raises:
+            AuditInUseError: its writer runs.
+        """
+        if writer == self._writer:
+            yield
+            return
+        lock_fd = lock_file(self._directory / f"{writer}.lock")
+        try:
+            yield
+        finally:
+            os.close(lock_fd)
+
+    def _remove(self, writer: str, path: Path) -> None:
+        # The writer may have been back for a while, and have shortened its chain itself.
+        with contextlib.suppress(FileNotFoundError):
             size = path.stat().st_size
             path.unlink()
             if writer == self._writer:
                 with self._lock:
                     self._closed_bytes -= size
-        sync_directory(self._directory)
-        return [path.name for path in paths]
 
     def record_head_retention(self, previous: bytes) -> None:
         """Record durably that the head lines up to the digest `previous` are about to be removed."""
@@ -401,12 +426,21 @@ def _bytes_of(directory: Path, writer: str) -> int:
 def _open_chain(directory: Path, writer: str, disk: Disk) -> tuple[int, Head, Segment | None, int]:
     """The lock of the chain, and what recovery found under it."""
     open_directory(directory)
-    lock_fd = lock_file(directory / f"{writer}.lock")
+    lock_fd = _lock_own(directory / f"{writer}.lock")
     try:
         return lock_fd, *recover(directory, writer, last_signed_of(directory, writer), disk)
     except BaseException:
         os.close(lock_fd)
         raise
+
+
+def _lock_own(path: Path) -> int:
+    """Another worker's retention may hold it for a moment."""
+    for _ in range(_LOCK_TRIES - 1):
+        with contextlib.suppress(AuditInUseError):
+            return lock_file(path)
+        time.sleep(_LOCK_PAUSE_S)
+    return lock_file(path)
 
 
 def _settle(waiting: list[concurrent.futures.Future[None]], error: OSError | None) -> None:

@@ -3,6 +3,7 @@
 - `schedule`: when chores are done.
 - `leases`: who does a chore, and the fence that stops whoever was stopped.
 - `clock_guard`: no clock that jumped destroys anything.
+- `due_keys`: what is damaged stops no other key.
 - `deletion`: keys whose waiting period has ended.
 - `rotation`: keys whose date has come.
 - `usage_flush`, `usage_recovery`: what GetKeyLastUsage tells, into the store; from the audit trail after a crash.

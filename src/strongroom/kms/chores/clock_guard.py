@@ -3,7 +3,8 @@
 What is destroyed on a date (keys that wait for their deletion) depends on the clock alone. So the last time seen is kept in
 the store, and a jump of more than a day holds every destructive chore: the machine was off, a backup was restored, or
 somebody set the clock, forwards or backwards; which of these it was only a person can say. The hold ends when the clock then
-ran steadily for a day, or when an operator accepts it. Rotation destroys nothing, and is not held.
+ran steadily for a day, or when an operator accepts it. Automatic rotation
+destroys nothing, but sets its next date by the clock, and is held too.
 
 Within a process the wall clock is compared with the clock of the machine's uptime (CLOCK_BOOTTIME, which goes on while the
 machine sleeps); from one process to the next, with the last time seen. Three marks of a region's store, changed in one
@@ -18,6 +19,7 @@ commit, so that any worker may write them and none counts a minute twice:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -99,8 +101,41 @@ async def accept_clock(service: Service, permit: Permit) -> float | None:
     return marks.held_since_s
 
 
+class _Memory(msgspec.Struct, frozen=True):
+    """What one worker knows of the clock from one look to the next."""
+
+    # Wall clock and uptime at the last look; None until one came to its end.
+    last: tuple[float, float] | None = None
+    # What the wall clock was ahead of the uptime when somebody last dealt with the clock, and which hold that was.
+    trusted_offset_s: float = 0.0
+    hold_version: int = -1
+    # Since when, by the uptime, this worker vouches for the clock; and whether it strayed since that was written.
+    vouched_since_s: float = 0.0
+    has_strayed: bool = False
+
+    def looked(self, now_s: float, uptime_s: float) -> _Memory:
+        changed = msgspec.structs.replace(self, last=(now_s, uptime_s))
+        if self.last is None:
+            return msgspec.structs.replace(changed, vouched_since_s=uptime_s)
+        last_s, last_uptime_s = self.last
+        if abs((now_s - last_s) - (uptime_s - last_uptime_s)) > _DRIFT_S_MAX:
+            return msgspec.structs.replace(changed, vouched_since_s=uptime_s, has_strayed=True)
+        return changed
+
+    def followed(self, marks: _Marks, offset_s: float) -> _Memory:
+        """Where somebody dealt with the clock since the last look, trust it as it is, and forget how it came to be so."""
+        version = 0 if marks.hold is None else marks.hold.version
+        if version == self.hold_version:
+            return self
+        return msgspec.structs.replace(self, hold_version=version, trusted_offset_s=offset_s, has_strayed=False)
+
+
 class ClockGuard:
-    """One worker's eye on the clock, for one region."""
+    """One worker's eye on the clock, for one region.
+
+    A look that does not come to its end, because the store did not take it or another worker was faster, is as if it had
+    not been: the next one compares with what was known before, and so a jump is not forgotten.
+    """
 
     def __init__(self, store: Store, region: str, uptime: Callable[[], float]) -> None:
         """`uptime` gives seconds that no setting of the clock changes."""
@@ -108,14 +143,9 @@ class ClockGuard:
         self._region = region
         self._uptime = uptime
         self._held_since_s: float | None = None
-        # Wall clock and uptime at the last look.
-        self._last: tuple[float, float] | None = None
-        # What the wall clock was ahead of the uptime when somebody last dealt with the clock, and which hold that was.
-        self._trusted_offset_s = 0.0
-        self._hold_version = -1
-        # Since when, by the uptime, this worker vouches for the clock; and whether it strayed since that was written.
-        self._vouched_since_s = 0.0
-        self._has_strayed = False
+        self._memory = _Memory()
+        # Every chore that asks looks; two looks at once would each forget the other.
+        self._looking = asyncio.Lock()
 
     @property
     def held_since_s(self) -> float | None:
@@ -129,59 +159,24 @@ class ClockGuard:
         """Look at the clock; True while destructive chores are held.
 
         1. a hold that began or ended anywhere makes the clock as it is the trusted one, 2. a jump begins a hold,
-        3. otherwise the time is noted, and what was steady counts.
+        3. otherwise the time is noted, and what was steady counts, 4. only what is written is remembered.
         """
+        async with self._looking:
+            return await self._observe(now_s)
+
+    async def _observe(self, now_s: float) -> bool:
         uptime_s = self._uptime()
         marks = await _read(self._store, self._region)
-        is_first = self._last is None
-        self._look(now_s, uptime_s)
-        self._follow(marks, now_s - uptime_s)  # 1
-        jump_s = now_s - uptime_s - self._trusted_offset_s
+        is_first = self._memory.last is None
+        memory = self._memory.looked(now_s, uptime_s).followed(marks, now_s - uptime_s)  # 1
+        jump_s = now_s - uptime_s - memory.trusted_offset_s
         if is_first and marks.seen is not None:
             jump_s = now_s - marks.seen.value
         if abs(jump_s) > JUMP_S:  # 2
             self._alarm(jump_s)
             changes: Sequence[Change] = _changes(marks, self._region, seen_s=now_s, hold=now_s, steady_s=0.0)
         else:  # 3
-            changes = self._steady(marks, now_s, uptime_s)
-        return await self._commit(marks, changes, now_s - uptime_s)
-
-    def _follow(self, marks: _Marks, offset_s: float) -> None:
-        """Where somebody dealt with the clock since the last look, trust it as it is, and forget how it came to be so."""
-        version = 0 if marks.hold is None else marks.hold.version
-        if version != self._hold_version:
-            self._hold_version = version
-            self._trusted_offset_s = offset_s
-            self._has_strayed = False
-
-    def _look(self, now_s: float, uptime_s: float) -> None:
-        if self._last is None:
-            self._vouched_since_s = uptime_s
-        else:
-            last_s, last_uptime_s = self._last
-            if abs((now_s - last_s) - (uptime_s - last_uptime_s)) > _DRIFT_S_MAX:
-                self._vouched_since_s = uptime_s
-                self._has_strayed = True
-        self._last = (now_s, uptime_s)
-
-    def _steady(self, marks: _Marks, now_s: float, uptime_s: float) -> Sequence[Change]:
-        """The changes of a look at a clock that did not jump; none within a minute of anybody's look before."""
-        seen_s = now_s if marks.seen is None else marks.seen.value
-        if marks.seen is not None and 0 <= now_s - seen_s < SEEN_EVERY_S:
-            return ()
-        if marks.held_since_s is None:
-            return _changes(marks, self._region, seen_s=now_s, hold=None, steady_s=None)
-        # Since anybody's last look, and of that only what this worker's uptime vouches for.
-        counted_s = max(0.0, min(now_s - seen_s, uptime_s - self._vouched_since_s))
-        before_s = 0.0 if marks.steady is None or self._has_strayed else marks.steady.value
-        self._has_strayed = False
-        if before_s + counted_s < STEADY_S:
-            return _changes(marks, self._region, seen_s=now_s, hold=None, steady_s=before_s + counted_s)
-        _LOG.warning("the clock of %s ran steadily for a day: keys are deleted again when they are due", self._region)
-        return _changes(marks, self._region, seen_s=now_s, hold=0.0, steady_s=0.0)
-
-    async def _commit(self, marks: _Marks, changes: Sequence[Change], offset_s: float) -> bool:
-        """Write what was seen; a conflict says that another worker looked at the same moment, and its word counts."""
+            changes = self._steady(memory, marks, now_s, uptime_s)
         if changes:
             try:
                 await self._store.commit(changes)
@@ -190,9 +185,25 @@ class ClockGuard:
                 self._held_since_s = (await _read(self._store, self._region)).held_since_s
                 return True
             marks = await _read(self._store, self._region)
-            self._follow(marks, offset_s)
+            memory = msgspec.structs.replace(memory.followed(marks, now_s - uptime_s), has_strayed=False)
+        self._memory = memory  # 4
         self._held_since_s = marks.held_since_s
         return self._held_since_s is not None
+
+    def _steady(self, memory: _Memory, marks: _Marks, now_s: float, uptime_s: float) -> Sequence[Change]:
+        """The changes of a look at a clock that did not jump; none within a minute of anybody's look before."""
+        seen_s = now_s if marks.seen is None else marks.seen.value
+        if marks.seen is not None and 0 <= now_s - seen_s < SEEN_EVERY_S:
+            return ()
+        if marks.held_since_s is None:
+            return _changes(marks, self._region, seen_s=now_s, hold=None, steady_s=None)
+        # Since anybody's last look, and of that only what this worker's uptime vouches for.
+        counted_s = max(0.0, min(now_s - seen_s, uptime_s - memory.vouched_since_s))
+        before_s = 0.0 if marks.steady is None or memory.has_strayed else marks.steady.value
+        if before_s + counted_s < STEADY_S:
+            return _changes(marks, self._region, seen_s=now_s, hold=None, steady_s=before_s + counted_s)
+        _LOG.warning("the clock of %s ran steadily for a day: keys are deleted again when they are due", self._region)
+        return _changes(marks, self._region, seen_s=now_s, hold=0.0, steady_s=0.0)
 
     def _alarm(self, jump_s: float) -> None:
         _LOG.warning(

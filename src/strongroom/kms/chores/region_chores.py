@@ -39,7 +39,7 @@ class RegionChores:
         self._runs: Final[dict[str, Callable[[float], Awaitable[None]]]] = {
             "looking at the clock": self.guard.run,
             "deleting keys": KeyDeletion(service, self.guard, worker).run,
-            "rotating keys": KeyRotation(service, worker).run,
+            "rotating keys": KeyRotation(service, self.guard, worker).run,
             "storing last usages": self._flush.run,
         }
         self.region: Final = service.region

@@ -55,7 +55,13 @@ def date_after(kms_key: KeyRecord, now_s: float) -> float | None:
     if kms_key.rotation_period_days is None or kms_key.next_rotation_at_s is None:
         return None
     is_late = now_s - kms_key.next_rotation_at_s > DAY_S
-    return (now_s if is_late else kms_key.next_rotation_at_s) + kms_key.rotation_period_days * DAY_S
+    next_s = (now_s if is_late else kms_key.next_rotation_at_s) + kms_key.rotation_period_days * DAY_S
+    return within_period(next_s, now_s, kms_key.rotation_period_days)
+
+
+def within_period(next_rotation_at_s: float, now_s: float, period_days: int) -> float:
+    """The date of the next rotation, which is a period away at the most: one beyond was set while the clock was ahead."""
+    return min(next_rotation_at_s, now_s + period_days * DAY_S)
 
 
 async def rotate(
@@ -107,4 +113,4 @@ async def rotate(
         "previousKeyMaterialId": old.hbkid.hex(),
         "currentKeyMaterialId": new.hbkid.hex(),
     }
-    await service.trail.service_event(EVENT_NAME, entry, details)  # 3
+    await service.trail.service_event(EVENT_NAME, kms_key.key_id, details)  # 3

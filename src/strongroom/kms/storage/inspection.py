@@ -26,11 +26,12 @@ def inspect_rows(fetch: Fetch, rows: RowCodec, kind: type[Record], after: int, l
     try:
         page = fetch(statements.ROWS[kind], (after, limit))
     except RowForgedError:
-        return [_alone(fetch, rows, kind, place) for (place,) in fetch(statements.PLACES[kind], (after, limit))]
+        return [inspect_row(fetch, rows, kind, place) for (place,) in fetch(statements.PLACES[kind], (after, limit))]
     return [_inspected(rows, kind, row) for row in page]
 
 
-def _alone(fetch: Fetch, rows: RowCodec, kind: type[Record], place: int) -> InspectedRow:
+def inspect_row(fetch: Fetch, rows: RowCodec, kind: type[Record], place: int) -> InspectedRow:
+    """The row at this place, or the next where it is gone by now."""
     try:
         (row,) = fetch(statements.ROWS[kind], (place - 1, 1))
     except RowForgedError as error:

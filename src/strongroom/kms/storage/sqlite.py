@@ -15,7 +15,8 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +27,11 @@ from strongroom.kms.repositories import (
     AliasRecord,
     Change,
     Changed,
+    DueKeys,
     InspectedRow,
     KeyRecord,
     KeyState,
+    MarkRecord,
     MaterialRecord,
     Put,
     R,
@@ -40,9 +43,10 @@ from strongroom.kms.repositories import (
 )
 from strongroom.kms.storage import inspection, statements
 from strongroom.kms.storage.migrations import migrate
+from strongroom.kms.storage.residue import Residue
 from strongroom.kms.storage.rows import FORMATS, KINDS_BY_TABLE, RowCodec
 from strongroom.kms.storage.wal_index import WalIndex
-from strongroom.kms.storage.writer import LOCK_WAIT_MS, StoreStats, Write, WriterThread
+from strongroom.kms.storage.writer import LOCK_WAIT_MS, StoreBusyError, StoreStats, Write, WriterThread
 
 _NO_MATERIAL: Final = (None,) * (len(FORMATS[MaterialRecord].names) + 1)
 CHANGES_TOLD_MAX: Final = 10_000  # beyond this, forgetting everything is cheaper than going through the list
@@ -50,6 +54,8 @@ CHANGES_TOLD_MAX: Final = 10_000  # beyond this, forgetting everything is cheape
 BUSY_WAIT_MS: Final = 5_000
 OPEN_ATTEMPTS_MAX: Final = 6
 OPEN_RETRY_S: Final = 0.05
+# Between tries of what somebody's reading or writing is in the way of; then whoever asked comes again later.
+_BUSY_PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 # A large group's savepoints would spill into a temporary file, which a confined service may not open anywhere.
 _IN_MEMORY: Final = "temp_store = MEMORY"
@@ -77,6 +83,7 @@ class SqliteStore:
             self._polling: Final = self._reading.cursor().execute
             self._seen_version: int = self._data_version()
             self._seen_change: int = self._fetch(statements.LAST_CHANGE, ())[0][0]
+            self._residue = Residue(path)
         except BaseException:
             writing.close()
             raise
@@ -131,11 +138,14 @@ class SqliteStore:
         count: int = self._fetch(statements.COUNT_KEYS, (account, region))[0][0]
         return count
 
-    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
-        return self._select(statements.KEYS_DUE_FOR_DELETION, (account, region, now_s, limit))
+    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
+        return self._select_due(statements.KEYS_DUE_FOR_DELETION, (account, region, now_s, limit))
 
-    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> list[KeyRecord]:
-        return self._select(statements.KEYS_DUE_FOR_ROTATION, (account, region, KeyState.ENABLED, now_s, limit))
+    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
+        return self._select_due(statements.KEYS_DUE_FOR_ROTATION, (account, region, KeyState.ENABLED, now_s, limit))
+
+    async def keys_rotating_too_late(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
+        return self._select_due(statements.KEYS_ROTATING_TOO_LATE, (account, region, KeyState.ENABLED, now_s, limit))
 
     async def list_aliases(
         self, account: str, region: str, key_id: str | None, after: str, limit: int
@@ -147,6 +157,9 @@ class SqliteStore:
     async def count_aliases(self, account: str, region: str, key_id: str) -> int:
         count: int = self._fetch(statements.COUNT_ALIASES_OF_KEY, (account, region, key_id))[0][0]
         return count
+
+    async def list_marks(self, prefix: str, limit: int) -> list[MarkRecord]:
+        return self._select(statements.MARKS, (prefix, prefix + "\U0010ffff", limit))
 
     async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
         return self._select(statements.USERS, (account, after, limit))
@@ -164,15 +177,27 @@ class SqliteStore:
     async def commit(self, changes: Sequence[Change]) -> None:
         await self._writer.commit([self._write_of(change) for change in changes])
 
-    async def erase(self) -> None:
-        """Carry the WAL into the file and cut it to nothing: what was removed before is then in neither."""
-        await self._writer.truncate_wal()
+    async def erase(self, traces: Collection[bytes] | None = None) -> None:
+        """1. carry the WAL into the file and cut it to nothing, 2. where a copy is left, or may be, write the file anew."""
+        await _persist(self._writer.cut_wal)  # 1
+        if traces is None or await self._holds_any(traces):  # 2
+            await _persist(self._writer.rewrite)
+            await _persist(self._writer.cut_wal)
+            if traces is not None and await self._holds_any(traces):
+                raise StoreUnavailableError("what was removed is still in the file, though it was written anew")
+
+    async def _holds_any(self, traces: Collection[bytes]) -> bool:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, self._residue.holds_any, traces)
+        except OSError as error:
+            raise StoreUnavailableError(f"the store's files cannot be read: {error}") from error
 
     def close(self) -> None:
         # The writer goes last: whoever closes the last connection pays for the final checkpoint.
         self._closed = True
         self._reading.close()
         self._writer.stop()
+        self._residue.close()
         self._index.close()
 
     def _write_of(self, change: Change) -> Write:
@@ -200,6 +225,22 @@ class SqliteStore:
                 if getattr(record, field) != asked:
                     raise RowForgedError(f"a query of {kind.__name__} returned what was not asked for")
         return records
+
+    def _select_due(self, query: statements.Query[KeyRecord], parameters: tuple[object, ...]) -> DueKeys:
+        """One that is damaged costs the others nothing: they are read again, each by itself."""
+        try:
+            return DueKeys(self._select(query, parameters))
+        except RowForgedError:
+            places = [place for (place,) in self._fetch(query.places, parameters)]
+        due = DueKeys([], [])
+        for place in places:
+            row = inspection.inspect_row(self._fetch, self._rows, KeyRecord, place)
+            record = row.record
+            if not isinstance(record, KeyRecord):
+                due.damaged.append(row.name)
+            elif all(getattr(record, field) == asked for field, asked in zip(query.equals, parameters, strict=False)):
+                due.keys.append(record)
+        return due
 
     def _fetch(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
         """All rows at once: a cursor left half read would hold its snapshot."""
@@ -258,6 +299,20 @@ class SqliteStore:
             ]
         except (KeyError, ValueError):  # Not an entry of ours.
             return None
+
+
+async def _persist(ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask some times; meanwhile the writer's thread is free.
+
+    Raises:
+        StoreUnavailableError: somebody was in the way each time, or the disk refused.
+    """
+    for pause_s in _BUSY_PAUSES_S:
+        with suppress(StoreBusyError):
+            await ask()
+            return
+        await asyncio.sleep(pause_s)
+    await ask()
 
 
 def _create_private(path: Path) -> None:

@@ -14,6 +14,7 @@ from strongroom.kms.repositories import (
     AccessKeyRecord,
     AliasRecord,
     KeyRecord,
+    MarkRecord,
     MaterialRecord,
     R,
     UserRecord,
@@ -28,18 +29,32 @@ class Query(msgspec.Struct, Generic[R], frozen=True):
     equals: tuple[str, ...]
     sql: str
 
+    @property
+    def places(self) -> str:
+        """The same, but only where the rows stand: for those that cannot be read together."""
+        return f"SELECT rowid FROM {self.sql.partition(' FROM ')[2]}"  # noqa: S608 - our own text.
+
 
 def _all_equal(names: tuple[str, ...]) -> str:
     return " AND ".join(f"{name} = ?" for name in names)
 
 
 def _query(
-    kind: type[R], equals: tuple[str, ...], order: str, *, after: str | None = None, until: str | None = None
+    kind: type[R],
+    equals: tuple[str, ...],
+    order: str,
+    *,
+    after: str | None = None,
+    until: str | None = None,
+    within: str | None = None,
 ) -> Query[R]:
-    """`after` or `until` names a field that is greater than, or at most, the next parameter; then comes a limit."""
+    """What is greater than, or at most, the next parameter, or from that to the one after it; then comes a limit."""
     row_format: RowFormat[R] = FORMATS[kind]
     columns = ", ".join((*row_format.names, "mac"))
     sql = f"SELECT {columns} FROM {row_format.table} WHERE {_all_equal(equals)}"  # noqa: S608 - names from the registry.
+    if within is not None:
+        sql = f"SELECT {columns} FROM {row_format.table}"  # noqa: S608 - names from the registry.
+        return Query(kind, equals, f"{sql} WHERE {within} >= ? AND {within} < ? ORDER BY {order} LIMIT ?")
     if after is not None:
         return Query(kind, equals, f"{sql} AND {after} > ? ORDER BY {order} LIMIT ?")
     if until is not None:
@@ -67,6 +82,14 @@ KEYS_DUE_FOR_DELETION: Final = _query(KeyRecord, ("account", "region"), "deletio
 KEYS_DUE_FOR_ROTATION: Final = _query(
     KeyRecord, ("account", "region", "state"), "next_rotation_at_s", until="next_rotation_at_s"
 )
+# With a minute's grace: what a date may be ahead because a clock was corrected.
+KEYS_ROTATING_TOO_LATE: Final = _query(
+    KeyRecord,
+    ("account", "region", "state"),
+    "next_rotation_at_s",
+    after="next_rotation_at_s - 86400.0 * rotation_period_days - 60.0",
+)
+MARKS: Final = _query(MarkRecord, (), "name", within="name")
 ALIASES: Final = _query(AliasRecord, ("account", "region"), "name", after="name")
 ALIASES_OF_KEY: Final = _query(AliasRecord, ("account", "region", "key_id"), "name", after="name")
 COUNT_ALIASES_OF_KEY: Final = "SELECT count(*) FROM aliases WHERE account = ? AND region = ? AND key_id = ?"

@@ -6,6 +6,8 @@ Invariants:
 - A request is answered after COMMIT returned, and COMMIT returns after fsync (`synchronous=FULL`).
 - When COMMIT or the disk fails, every request of the group fails and nothing of it was kept. The thread goes on.
 - Another process that writes is waited for; the wait ends in `StoreUnavailableError` only after half a minute.
+- Upkeep (cutting the WAL, rewriting the file) is tried once per request, and changes come before it: whoever asks waits
+  between two tries, not the thread. Cutting holds the write lock for some hundredths of a second at most.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -57,13 +60,25 @@ class StoreStats(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class StoreBusyError(StoreUnavailableError):
+    """Somebody reads or writes: what was asked for may go at the next try."""
+
+
+class _Upkeep(Enum):
+    """What is done with the files and not with rows."""
+
+    CUT_WAL = auto()
+    REWRITE = auto()
+
+
 class _Waiting:
-    """Somebody who awaits an answer: to a commit, or (without writes) to a truncation of the WAL."""
+    """Somebody who awaits an answer: to a commit, or to upkeep."""
 
-    __slots__ = ("future", "loop", "writes")
+    __slots__ = ("future", "loop", "upkeep", "writes")
 
-    def __init__(self, writes: Sequence[Write] | None) -> None:
+    def __init__(self, writes: Sequence[Write], upkeep: _Upkeep | None = None) -> None:
         self.writes = writes
+        self.upkeep = upkeep
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[None] = self.loop.create_future()
 
@@ -83,10 +98,23 @@ class WriterThread:
         self._thread.start()
 
     async def commit(self, writes: Sequence[Write]) -> None:
-        await self._ask(writes)
+        await self._ask(_Waiting(writes))
 
-    async def truncate_wal(self) -> None:
-        await self._ask(None)
+    async def cut_wal(self) -> None:
+        """Carry the WAL into the file and cut it to nothing, if nobody is in the way.
+
+        Raises:
+            StoreBusyError: somebody reads, or writes.
+        """
+        await self._ask(_Waiting((), _Upkeep.CUT_WAL))
+
+    async def rewrite(self) -> None:
+        """Write every page anew, with nothing in it but rows; other writers wait meanwhile.
+
+        Raises:
+            StoreBusyError: somebody writes.
+        """
+        await self._ask(_Waiting((), _Upkeep.REWRITE))
 
     def stop(self) -> None:
         """Answer everything that waits, then close the connection."""
@@ -95,10 +123,9 @@ class WriterThread:
             self._queue.put(None)
         self._thread.join()
 
-    async def _ask(self, writes: Sequence[Write] | None) -> None:
+    async def _ask(self, waiting: _Waiting) -> None:
         if self._stopped:
             raise StoreUnavailableError("the store is closed")
-        waiting = _Waiting(writes)
         self._queue.put(waiting)
         await waiting.future
 
@@ -109,12 +136,13 @@ class WriterThread:
         while going_on:
             taken = self._take()
             going_on = None not in taken
-            group = [one for one in taken if one is not None and one.writes is not None]
-            truncations = [one for one in taken if one is not None and one.writes is None]
+            group = [one for one in taken if one is not None and one.upkeep is None]
             if group:
                 _answer(group, self._commit_group(group))
-            if truncations:
-                _answer(truncations, self._truncate(len(truncations)))
+            for upkeep, do in ((_Upkeep.REWRITE, self._rewrite), (_Upkeep.CUT_WAL, self._cut_wal)):
+                asking = [one for one in taken if one is not None and one.upkeep is upkeep]
+                if asking:
+                    _answer(asking, [_try_once(do)] * len(asking))
         self._connection.close()
 
     def _take(self) -> list[_Waiting | None]:
@@ -130,7 +158,7 @@ class WriterThread:
         try:
             self._begin()
             self._uncached_is_logged = False
-            outcomes = [self._apply(one.writes or ()) for one in group]
+            outcomes = [self._apply(one.writes) for one in group]
             kept = [one for one, outcome in zip(group, outcomes, strict=True) if outcome is None]
             if kept:
                 self._prune_changes()
@@ -197,7 +225,7 @@ class WriterThread:
         self.stats = StoreStats(
             transactions=self.stats.transactions + 1,
             commits=self.stats.commits + len(kept),
-            mutations=self.stats.mutations + sum(len(one.writes or ()) for one in kept),
+            mutations=self.stats.mutations + sum(len(one.writes) for one in kept),
             seconds=self.stats.seconds + seconds,
         )
 
@@ -207,15 +235,30 @@ class WriterThread:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
-    def _truncate(self, count: int) -> list[Exception | None]:
-        try:
-            for _ in range(LOCK_ATTEMPTS_MAX):
-                busy: int = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
-                if not busy:
-                    return [None] * count
-        except sqlite3.Error as error:
-            return [_unavailable(error) for _ in range(count)]
-        return [StoreUnavailableError("somebody keeps reading an old state of the store") for _ in range(count)]
+    def _cut_wal(self) -> None:
+        """Cutting takes the write lock, so it is begun only when carrying over, which takes none, came to the end."""
+        busy, in_wal, carried_over = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if not busy and in_wal == carried_over:
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:
+                return
+        raise StoreBusyError("somebody keeps reading an old state of the store")
+
+    def _rewrite(self) -> None:
+        self._connection.execute("VACUUM")
+
+
+def _try_once(do: Callable[[], None]) -> Exception | None:
+    try:
+        do()
+    except StoreBusyError as error:
+        return error
+    except sqlite3.OperationalError as error:
+        is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        return StoreBusyError(f"the store is busy: {error}") if is_busy else _unavailable(error)
+    except sqlite3.Error as error:
+        return _unavailable(error)
+    return None
 
 
 def _unavailable(error: Exception) -> StoreUnavailableError:
