@@ -168,3 +168,7 @@ def test_root_takes_an_empty_home_over_as_a_container_brings_it_and_no_other(res
     restricted.start()
     assert (home.stat().st_uid, home.stat().st_mode & 0o777) == (0, 0o711)
     assert (_uids(restricted.pid_of("hsm")), _uids(restricted.pid_of("kms"))) == ({HSM_UID}, {KMS_UID})
+    # Such a root may also back it up.
+    done = restricted.cli("backup", "--home", str(home), "--to", str(restricted.root / "backup"), check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (restricted.root / "backup" / "service" / "store.db").stat().st_uid == 0
