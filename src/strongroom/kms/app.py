@@ -146,8 +146,8 @@ class App:
             repeat(1.0, "sweeping", self._sweep),
         ]
         if self._config.audit_keep_days:
-            home, days = self._home, self._config.audit_keep_days
-            retention = AuditRetention(home.store, home.name, self._head_keeper, days, self._clock)
+            guard, days = self._chores[0].guard, self._config.audit_keep_days  # The home region's chores began first.
+            retention = AuditRetention(guard, self._head_keeper, days, self._clock)
             chores.append(repeat(RETENTION_S, "audit retention", retention.run))
         if self._reporting is not None:
             self._reporting.start()
