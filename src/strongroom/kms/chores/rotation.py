@@ -21,7 +21,6 @@ from strongroom.kms.chores.clock_guard import ClockGuard
 from strongroom.kms.chores.due_keys import DAMAGED, read_entry, sound_keys, tell_damaged
 from strongroom.kms.chores.leases import Lease
 from strongroom.kms.driver import run
-from strongroom.kms.keys.directory import KeyEntry
 from strongroom.kms.keys.rotation import DAY_S, EVENT_NAME, date_after, is_rotatable, rotate, within_period
 from strongroom.kms.repositories import ConflictError, KeyRecord, Put, RotationType
 from strongroom.kms.service import Service
@@ -69,13 +68,11 @@ class KeyRotation:
                 if kms_key.next_rotation_at_s is not None and kms_key.next_rotation_at_s > now_s:
                     await self._bring_back(kms_key, now_s)
                 elif is_rotatable(kms_key):
-                    await run(self._rotate(await read_entry(self._store, kms_key), now_s))
+                    await run(self._rotate(kms_key, now_s))
             except ConflictError:
                 # Somebody changed the key meanwhile: it comes again in the next run, if it is still due.
                 if await self._lease.is_lost():
                     return
-            except DAMAGED:
-                tell_damaged(kms_key.key_id, self._service.region)
 
     async def _bring_back(self, kms_key: KeyRecord, now_s: float) -> None:
         """A date that was set while the clock was ahead; nobody would live to see it."""
@@ -90,8 +87,13 @@ class KeyRotation:
         self._lease.passed(fence)
         _LOG.warning("the next rotation of key %s of %s was further away than its period", key_id, service.region)
 
-    async def _rotate(self, entry: KeyEntry, now_s: float) -> None:
-        service, key_id = self._service, entry.record.key_id
+    async def _rotate(self, kms_key: KeyRecord, now_s: float) -> None:
+        service, key_id = self._service, kms_key.key_id
+        try:
+            entry = await read_entry(self._store, kms_key)
+        except DAMAGED:
+            tell_damaged(key_id, service.region)
+            return
         details = {"rotationType": RotationType.AUTOMATIC.value, "keyOrigin": entry.record.origin}
         await service.trail.service_event(EVENT_NAME, key_id, details, phase=INTENT)
         fence = self._lease.fence(service.clock())
