@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from strongroom.kms.audit.events import EventIds, Origin
+from strongroom.kms.audit.events import TEXT_CHARS_MAX, EventIds, Origin
 from strongroom.kms.audit.segments import AuditUnavailableError
 from strongroom.kms.calls import Call
 from strongroom.kms.credentials import Credentials
@@ -329,9 +329,11 @@ class Dispatcher:
     def _origin(self, peer: str, agent: bytes) -> Origin:
         origin = self._origins.get((peer, agent))
         if origin is None:
-            if len(self._origins) >= _ORIGINS_MAX:
-                self._origins.clear()
-            origin = self._origins[peer, agent] = Origin(peer, agent.decode("latin-1"))
+            origin = Origin(peer, agent.decode("latin-1"))
+            if len(agent) <= TEXT_CHARS_MAX:
+                if len(self._origins) >= _ORIGINS_MAX:
+                    self._origins.clear()
+                self._origins[peer, agent] = origin
         return origin
 
     # ── 4. the gate, 5. the operation ───────────────────────────────────────────────────────────────────────────

@@ -39,7 +39,7 @@ class Residue:
         Raises:
             OSError: the file cannot be read.
         """
-        self._file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb", buffering=0)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._wal = Path(f"{path}-wal")
 
     def holds_any(self, values: Collection[bytes]) -> bool:
@@ -57,10 +57,12 @@ class Residue:
 
     def close(self) -> None:
         """Only after every connection of this process is closed."""
-        self._file.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def _free_rooms(self) -> Iterator[bytes]:
-        descriptor = self._file.fileno()
+        descriptor = self._descriptor
         size = int.from_bytes(os.pread(descriptor, _FILE_HEADER_BYTES, 0)[_PAGE_SIZE_AT], "big")
         page_bytes = _PAGE_SIZE_MAX if size == 1 else size  # 65536 does not fit in two bytes.
         number = 0
