@@ -501,6 +501,29 @@ def test_wildcards_match_what_the_documentation_says() -> None:
     assert matched > 100
 
 
+@pytest.mark.parametrize(
+    ("pattern", "value", "expected"),
+    [
+        ("ab*ba", "aba", False),
+        ("ab*ba", "abba", True),
+        ("a*a", "a", False),
+        ("*ab*b", "ab", False),
+        ("a*b*c", "acb", False),
+        ("a*bc*c", "abc", False),
+        ("a?*?b", "axb", False),
+        ("a?*?b", "axyb", True),
+        ("*?a?*", "bab", True),
+        ("*?a?*", "ab", False),
+        ("*a?b*", "aabab", True),
+        ("**", "", True),
+        ("*?*", "", False),
+        ("", "", True),
+    ],
+)
+def test_no_character_is_used_twice(pattern: str, value: str, expected: bool) -> None:
+    assert pattern_of(pattern).matches(value) == expected == matches_naively(pattern, value)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_everything_but_the_two_wildcards_means_itself(text: str) -> None:

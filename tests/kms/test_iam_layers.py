@@ -234,6 +234,17 @@ def test_not_action_and_not_resource_mean_everything_else() -> None:
     assert ask(ALICE, to("*"), identity=denied) == ALLOWED
 
 
+def test_a_resource_that_cannot_be_filled_in_allows_nothing_and_saves_nobody_from_a_deny() -> None:
+    unknown = "arn:aws:kms:*:*:key/${aws:nothing}"
+    for element in ("Resource", "NotResource"):
+        statement = {"Effect": "Allow", "Action": "*", element: unknown}
+        assert ask(ALICE, BY_ACCOUNT, identity=statement) == NO_IDENTITY, element
+    assert ask(ALICE, to("*"), identity={"Effect": "Deny", "Action": "*", "Resource": unknown}) == ALLOWED
+    assert ask(ALICE, to("*"), identity={"Effect": "Deny", "Action": "*", "NotResource": unknown}) == explicit(
+        "an identity-based policy"
+    )
+
+
 def test_not_principal_denies_all_others() -> None:
     """Class 21."""
     denying = {"Effect": "Deny", "NotPrincipal": {"AWS": [ALICE.arn, ACCOUNT]}, "Action": "*", "Resource": "*"}

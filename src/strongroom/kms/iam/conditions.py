@@ -136,7 +136,7 @@ def _network(text: str) -> Network:
 
 
 def _within(address: Address, network: Network) -> bool:
-    return address.version == network.version and address in network
+    return address in network
 
 
 def _arn(pieces: Resolved) -> tuple[Glob, ...]:

@@ -23,6 +23,7 @@ _UPPER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _VARIABLE: Final = re.compile(r"\$\{([^{}]*)\}")
 _VARIABLE_BODY: Final = re.compile(r"([A-Za-z0-9._-]+:[^',]+?)(?:, '([^']*)')?")
 _SPECIAL: Final = frozenset("*?$")
+_STARS: Final = re.compile(r"\*+")
 
 
 class Context(Protocol):
@@ -194,7 +195,7 @@ def parse_glob(pieces: Resolved) -> Glob:
         if isinstance(piece, Literal):
             parts[-1].append(piece)
             continue
-        head, *rest = piece.split("*")
+        head, *rest = _STARS.sub("*", piece).split("*")
         parts[-1].append(head)
         parts += [[part] for part in rest]
     first, *others = map(_part, parts)
@@ -205,6 +206,8 @@ def parse_glob(pieces: Resolved) -> Glob:
 
 def _part(pieces: Resolved) -> Part:
     """Neighbouring texts become one, wherever they come from."""
+    if len(pieces) == 1 and isinstance(pieces[0], str) and "?" not in pieces[0]:
+        return Part(len(pieces[0]), ((0, pieces[0]),) if pieces[0] else ())
     texts: list[tuple[int, str]] = []
     length = 0
     for piece in pieces:
