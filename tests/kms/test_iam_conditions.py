@@ -342,6 +342,11 @@ def test_no_value_of_a_request_breaks_an_operator(found: str, operator: str) -> 
 def test_no_template_takes_long(wanted: str, context: dict[str, str], found: str) -> None:
     condition = parse_condition("StringLike", ONE, [wanted], variables=True)
     asked = CaseContext(context | {ONE: found}, {})
-    started = time.process_time()
-    condition.holds(asked, allows=True)
-    assert (time.process_time() - started) * 1000 < ANSWER_MS_MAX
+
+    def took_ms() -> float:
+        started = time.process_time()
+        condition.holds(asked, allows=True)
+        return (time.process_time() - started) * 1000
+
+    # The best of three: a collection of garbage may fall into one.
+    assert min(took_ms() for _ in range(3)) < ANSWER_MS_MAX

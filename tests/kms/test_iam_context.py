@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from strongroom.kms.iam.condition_keys import GLOBAL_KEYS, KEYS_BY_ACTION, PREFIXES, is_valid_for
+from strongroom.kms.iam.condition_keys import GLOBAL_KEYS, KEYS_BY_ACTION, PREFIXES, WHOLE_CONTEXT, is_valid_for
 from strongroom.kms.iam.context import Forwarding, RequestContext, Surroundings
 from strongroom.kms.iam.decisions import VaryingDecision
+from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision, Verdict
+from strongroom.kms.iam.grants import Grant, GrantConstraints
 from strongroom.kms.iam.patterns import fold
 from strongroom.kms.iam.principals import (
     Principal,
@@ -243,6 +245,19 @@ def test_a_grant_that_is_to_be_made_has_its_keys() -> None:
     assert value(context, "kms:EncryptionContext:department") == "IT"
     assert value(context, "kms:GrantIsForAWSResource") == "false"
     assert value(context_of("CreateGrant", {k: body[k] for k in list(body)[:4]}), "kms:GrantConstraintType") is None
+
+
+def test_a_grants_constraint_sees_the_encryption_context_of_the_request() -> None:
+    context = context_of("Encrypt", ENCRYPT)
+    for pairs, expected in (({"app": "a", "STAGE": "b"}, True), ({"App": "a"}, False)):
+        grant = Grant("g", ALICE.arn, frozenset(["Encrypt"]), GrantConstraints(context_equals=pairs))
+        assert grant.keys == {WHOLE_CONTEXT}
+        assert grant.is_met("kms:Encrypt", context) == expected
+    assert value(context, WHOLE_CONTEXT) == ["app\0a", "stage\0b"]
+    assert value(context_of("Encrypt", ENCRYPT | {"EncryptionContext": {}}), WHOLE_CONTEXT) is None
+    with pytest.raises(PolicyError):
+        text = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Null": {WHOLE_CONTEXT: "true"}}}
+        parse_policy(json.dumps({"Statement": text}), PolicyKind.IDENTITY)
 
 
 def test_what_is_looked_up_is_there_when_it_was() -> None:

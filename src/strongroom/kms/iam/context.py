@@ -160,10 +160,6 @@ def _member(name: str, default: object = None) -> Source:
     return source
 
 
-def _always(value: str) -> Source:
-    return lambda _: (value,)
-
-
 def _absent(_: RequestContext) -> None:
     """A key that requests for this action do not have."""
 
