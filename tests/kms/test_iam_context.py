@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from strongroom.kms.iam.condition_keys import GLOBAL_KEYS, KEYS_BY_ACTION, PREFIXES, WHOLE_CONTEXT, is_valid_for
-from strongroom.kms.iam.context import Forwarding, RequestContext, Surroundings
+from strongroom.kms.iam.context import Forwarding, RequestContext, StatedContext, Surroundings
 from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision, Verdict
@@ -255,9 +255,19 @@ def test_a_grants_constraint_sees_the_encryption_context_of_the_request() -> Non
         assert grant.is_met("kms:Encrypt", context) == expected
     assert value(context, WHOLE_CONTEXT) == ["app\0a", "stage\0b"]
     assert value(context_of("Encrypt", ENCRYPT | {"EncryptionContext": {}}), WHOLE_CONTEXT) is None
+    asking = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Null": {WHOLE_CONTEXT: "true"}}}
     with pytest.raises(PolicyError):
-        text = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Null": {WHOLE_CONTEXT: "true"}}}
-        parse_policy(json.dumps({"Statement": text}), PolicyKind.IDENTITY)
+        parse_policy(json.dumps({"Statement": asking}), PolicyKind.IDENTITY)
+
+
+def test_what_is_stated_goes_before_what_is_derived() -> None:
+    stated = StatedContext(
+        {"kms:EncryptionContext:App": ("x",), "aws:SourceArn": ("arn:a",)}, context_of("Encrypt", ENCRYPT)
+    )
+    assert stated.values_of("kms:encryptioncontext:app") == ("x",)
+    assert stated.values_of("kms:encryptioncontext:stage") == ("b",)
+    assert stated.values_of("aws:sourcearn") == ("arn:a",)
+    assert stated.values_of("aws:username") == ("alice",)
 
 
 def test_what_is_looked_up_is_there_when_it_was() -> None:

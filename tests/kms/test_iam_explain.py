@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Documents, Question
-from strongroom.kms.iam.explain import Trace, explain
+from strongroom.kms.iam.explain import Trace, explain, format_trace
 from strongroom.kms.iam.grants import Grant, GrantConstraints
 from strongroom.kms.iam.principals import user_principal
 from testkit.policy_cases import ACCOUNT, KEY, CaseContext
@@ -88,6 +90,28 @@ def test_the_key_policy_and_grants_are_part_of_it() -> None:
         (True, False, True),
         (True, True, False),
     ]
+
+
+def test_a_trace_is_shown_as_text_and_written_as_json() -> None:
+    condition = {"Condition": {"Bool": {"aws:SecureTransport": "true"}}}
+    far = {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::x"}
+    grant = Grant("g-1", ALICE.arn, frozenset(["Encrypt"]))
+    trace = trace_of(DECRYPT | condition, far, grants=(grant,), **{"aws:SecureTransport": "false"})
+    assert format_trace(trace) == [
+        "denied because no identity-based policy allows the kms:Decrypt action",
+        "  Statement[0] (use) of an identity policy inline: Allow, does not apply",
+        "    - not Bool of aws:SecureTransport, which is 'false', against 'true'",
+        "  Statement[1] of an identity policy inline: Allow, does not apply",
+        "    - not the action",
+        "    - not the resource",
+        "  Statement[0] (iam) of a key policy: Allow, applies",
+        "  grant g-1: does not apply",
+        *trace.changes,
+    ]
+    written = msgspec.json.decode(msgspec.json.encode(trace))
+    assert written["decision"]["verdict"] == "implicit deny"
+    assert written["statements"][0]["conditions"][0]["found"] == ["false"]
+    assert format_trace(trace_of(DECRYPT))[0] == "allowed"
 
 
 def test_what_is_allowed_needs_no_change() -> None:

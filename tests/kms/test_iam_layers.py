@@ -327,6 +327,30 @@ def test_a_key_of_another_account_that_lets_nobody_in_is_like_none(identity: Jso
         assert ask(THEIRS, policy, identity=identity) == nothing
 
 
+# ── case and look-alikes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOOK_ALIKES = [
+    str.upper,
+    str.swapcase,
+    lambda text: text.replace("k", "\uff4b"),
+    lambda text: text.replace("e", "e\u0301"),
+]
+
+
+@pytest.mark.parametrize("change", LOOK_ALIKES)
+def test_actions_fold_case_and_nothing_else_does(change: Any) -> None:
+    """Class 7: upper, mixed, fullwidth and decomposed spellings of actions, resources, principals."""
+    folds = change("kms:decrypt").isascii()
+    action = YES | {"Action": change("kms:decrypt")}
+    assert ask(ALICE, BY_ACCOUNT, identity=action) == (ALLOWED if folds else NO_IDENTITY)
+    denied = ask(ALICE, to("*"), identity=action | {"Effect": "Deny"})
+    assert denied == (explicit("an identity-based policy") if folds else ALLOWED)
+    assert ask(ALICE, BY_ACCOUNT, identity=YES | {"Resource": change(KEY)}) == NO_IDENTITY
+    other = user_principal(ACCOUNT, change("ek"), "AIDA", "AKIA")
+    assert ask(other, to(f"arn:aws:iam::{ACCOUNT}:user/ek")) == NO_RESOURCE
+    assert ask(ALICE, grants=(grant(change(ALICE.arn) + change("ek")),)) == NO_RESOURCE
+
+
 # ── trust policies ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

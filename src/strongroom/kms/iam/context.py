@@ -30,7 +30,7 @@ from strongroom.kms.iam.condition_keys import (
     stem,
 )
 from strongroom.kms.iam.grants import ConstraintType, whole_context
-from strongroom.kms.iam.patterns import fold
+from strongroom.kms.iam.patterns import Context, fold
 from strongroom.kms.iam.principals import Principal, PrincipalKind
 
 _SOURCES_MAX: Final = 4096
@@ -126,6 +126,18 @@ class RequestContext:
     def member(self, name: str) -> Any:
         """A member of the request, None where it has none of this name."""
         return getattr(self.request, name, None)
+
+
+class StatedContext:
+    """The context of a request that nobody sent: what somebody states of it goes before what is derived."""
+
+    def __init__(self, stated: Mapping[str, Sequence[str]], derived: Context) -> None:
+        self._stated = {fold(key): tuple(values) for key, values in stated.items()}
+        self._derived = derived
+
+    def values_of(self, key: str) -> Values:
+        """As `RequestContext.values_of`."""
+        return self._stated.get(key) or self._derived.values_of(key)
 
 
 Source = Callable[[RequestContext], Values]

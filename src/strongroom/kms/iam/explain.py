@@ -138,6 +138,36 @@ def _grant(grant: Grant, question: Question) -> GrantTrace:
     return GrantTrace(grant.grant_id, all(matches), *matches)
 
 
+# ── as text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def format_trace(trace: Trace) -> list[str]:
+    """The decision, every statement and grant that was looked at, and what would have to change."""
+    decision = trace.decision
+    lines = ["allowed" if decision.allowed else f"denied {decision.reason}"]
+    for statement in trace.statements:
+        lacking = _lacking(statement)
+        lines.append(
+            f"  {_name(statement)}: {statement.effect}, " + ("applies" if statement.applies else "does not apply")
+        )
+        lines += [f"    - not {words}" for words in lacking]
+    for grant in trace.grants:
+        lines.append(f"  grant {grant.grant_id}: " + ("applies" if grant.applies else "does not apply"))
+    return [*lines, *trace.changes]
+
+
+def _lacking(trace: StatementTrace) -> list[str]:
+    plain = (
+        (trace.principal_matches, "the caller"),
+        (trace.action_matches, "the action"),
+        (trace.resource_matches, "the resource"),
+    )
+    return [
+        *(words for matches, words in plain if not matches),
+        *(_met(condition) for condition in trace.conditions if not condition.holds),
+    ]
+
+
 # ── what would have to change ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -174,32 +204,21 @@ def _name(trace: StatementTrace) -> str:
 
 def _and_then(trace: StatementTrace) -> str:
     """What an Allow that does not apply lacks."""
-    lacking = [
-        words
-        for matches, words in (
-            (trace.principal_matches, "it named the caller"),
-            (trace.action_matches, "it named the action"),
-            (trace.resource_matches, "it named the resource"),
-        )
-        if not matches
-    ]
-    lacking += [_met(condition) for condition in trace.conditions if not condition.holds]
-    return " and ".join(lacking)
+    unmet = [_met(condition) for condition in trace.conditions if not condition.holds]
+    unnamed = _lacking(trace)[: trace.failures - len(unmet)]
+    return " and ".join(
+        [f"it named {words}" for words in unnamed] + [words.replace(" of ", " held for ", 1) for words in unmet]
+    )
 
 
 def _met(condition: ConditionTrace) -> str:
     found = "absent" if condition.found is None else ", ".join(map(repr, condition.found))
     wanted = ", ".join(map(repr, condition.wanted))
-    return f"{condition.operator} held for {condition.key}, which is {found}, against {wanted}"
+    return f"{condition.operator} of {condition.key}, which is {found}, against {wanted}"
 
 
 def _otherwise(trace: StatementTrace) -> str:
     """What would keep a Deny from applying."""
     if not trace.conditions:
         return "it were not there"
-    return "one of these did not hold: " + "; ".join(
-        f"{condition.operator} of {condition.key}, which is "
-        + ("absent" if condition.found is None else ", ".join(map(repr, condition.found)))
-        + f", against {', '.join(map(repr, condition.wanted))}"
-        for condition in trace.conditions
-    )
+    return "one of these did not hold: " + "; ".join(map(_met, trace.conditions))
