@@ -156,6 +156,15 @@ def test_principals_have_the_documented_values(who: Principal, expected: tuple[A
     assert tuple(value(context, key) for key in keys) == expected
 
 
+def test_sessions_carry_tags() -> None:
+    session = role_session_principal(ROLE, "AROA", "s-1", "ASIA", tags={"team": "x"})
+    federated = federated_user_principal(ALICE, "carol", "ASIA", tags={"team": "y"})
+    tagged = [value(context_of("Encrypt", ENCRYPT, who=who), "aws:PrincipalTag/Team") for who in (session, federated)]
+    assert tagged == ["x", "y"]
+    untagged = federated_user_principal(ALICE, "carol", "ASIA")
+    assert value(context_of("Encrypt", ENCRYPT, who=untagged), "aws:PrincipalTag/Team") is None
+
+
 def test_sessions_and_services_have_keys_of_their_own() -> None:
     session = context_of("Encrypt", ENCRYPT, who=SESSION)
     assert value(session, "aws:TokenIssueTime") == "2025-11-24T16:00:00Z"

@@ -356,6 +356,9 @@ def test_names_of_statements_are_alphanumeric_and_unique_but_for_key_policies() 
         "Statement[1]: Statement IDs (SID) in a single policy must be unique."
     )
     parse_policy(text_of(*(GOOD | {"Sid": "two words"} for _ in range(2))), PolicyKind.KEY)
+    # What is stored stays readable.
+    for statements in ([plain | {"Sid": "two words"}], twice):
+        parse_policy(text_of(*statements), PolicyKind.IDENTITY, is_stored=True)
     parse_policy(text_of(*(plain | {"Sid": ""} for _ in range(2))), PolicyKind.IDENTITY)
 
 

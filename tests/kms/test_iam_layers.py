@@ -281,6 +281,18 @@ def test_a_grant_allows_its_grantee_and_denies_nobody(said: str, expected: str) 
     assert said == expected
 
 
+def test_what_decided_is_the_key_policy_before_a_grant_that_says_no_more() -> None:
+    grants = (grant(ALICE.arn),)
+    for statement, source in ((to(ALICE.arn), PolicyKind.KEY), (to(ACCOUNT), None)):
+        decision = evaluate(
+            Question(
+                ALICE, Documents(), "kms:Decrypt", KEY, document(PolicyKind.KEY, statement), ACCOUNT, grants=grants
+            )
+        )
+        assert decision.allowed
+        assert decision.source is source
+
+
 # ── another account ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

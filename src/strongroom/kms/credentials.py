@@ -45,7 +45,9 @@ class Credentials:
                 return None
             principal = user_principal(record.account, user.name, user.user_id, access_key_id)
             policies = user.identity_policies.items()
-            documents = Documents(tuple(parse_policy(text, PolicyKind.IDENTITY, name) for name, text in policies))
+            documents = Documents(
+                tuple(parse_policy(text, PolicyKind.IDENTITY, name, is_stored=True) for name, text in policies)
+            )
         else:
             principal, documents = root_principal(record.account, access_key_id), Documents()
         answer = await self._link.call(

@@ -152,8 +152,10 @@ _NO_PATTERNS: Final = parse_patterns(())
 _ANYTHING: Final = parse_patterns(("*",))
 
 
-def parse_policy(text: str, kind: PolicyKind, name: str = "") -> PolicyDocument:
+def parse_policy(text: str, kind: PolicyKind, name: str = "", *, is_stored: bool = False) -> PolicyDocument:
     """The document behind a policy's text.
+
+    One that is stored was taken when there were fewer rules about its statements' names, which decide nothing.
 
     Raises:
         PolicyError: it is too long, no JSON, or holds something that would not be evaluated.
@@ -179,7 +181,7 @@ def parse_policy(text: str, kind: PolicyKind, name: str = "") -> PolicyDocument:
         statements = [statements]
     if not isinstance(statements, list) or not statements:
         raise PolicyError("Statement must be an object or a list of objects")
-    parser = _Parser(kind, variables=version == _VARIABLES_SINCE)
+    parser = _Parser(kind, variables=version == _VARIABLES_SINCE, checks_sids=not is_stored)
     parsed = tuple(parser.statement(value, f"Statement[{at}]") for at, value in enumerate(statements))
     return PolicyDocument(kind, parsed, name, any(statement.names_resources for statement in parsed))
 
@@ -193,9 +195,10 @@ def _only(members: dict[str, Any], known: frozenset[str], place: str) -> None:
 class _Parser:
     """Parses the statements of one document."""
 
-    def __init__(self, kind: PolicyKind, *, variables: bool) -> None:
+    def __init__(self, kind: PolicyKind, *, variables: bool, checks_sids: bool) -> None:
         self._kind: Final = kind
         self._variables: Final = variables
+        self._checks_sids: Final = checks_sids and kind is not PolicyKind.KEY
         self._sids: set[str] = set()
 
     def statement(self, value: Any, place: str) -> Statement:
@@ -231,7 +234,7 @@ class _Parser:
     def _sid(self, value: Any, place: str) -> str:
         if not isinstance(value, str):
             raise PolicyError(f"{place}: Sid must be a string")
-        if self._kind is not PolicyKind.KEY and value:
+        if self._checks_sids and value:
             if _IDENTITY_SID.fullmatch(value) is None:
                 raise PolicyError(f"{place}: Statement IDs (SID) must be alpha-numeric.")
             if value in self._sids:
