@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from strongroom.kms.iam.conditions import OPERATORS, parse_condition
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
+from strongroom.kms.iam.patterns import fold
 from testkit.policy_cases import CaseContext
 
 ANSWER_MS_MAX = 50
@@ -146,6 +147,7 @@ ROWS: list[Row] = [
     ("Null", ONE, "false", "x", True),
     ("Null", ONE, False, None, False),
     ("Null", ONE, ["true", "false"], None, True),
+    ("Null", ONE, ["true", "false"], "x", True),
     ("Null", MANY, "false", ["a"], True),
     # [sets] "every value in the request must match at least one value in the policy"; "also … true if there are no … keys".
     ("ForAllValues:StringEquals", MANY, ["a", "b"], ["a"], True),
@@ -218,6 +220,11 @@ def test_names_of_keys_fold_case_and_values_do_not(spelled: str) -> None:
     with pytest.raises(ValueError, match="is no condition key"):
         holds("StringEquals", "\u212ams:EncryptionContext:AppName", "ExampleApp", context)
     assert not holds("Null", "kms:EncryptionContext:\u212a", "false", {"kms:EncryptionContext:k": "x"})
+
+
+def test_names_fold_ascii_letters_alone() -> None:
+    assert fold("AZ[@`az") == "az[@`az"
+    assert fold("AZ[@\u00c9\u212a\u017f") == "az[@\u00c9\u212a\u017f"
 
 
 # ── variables ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -281,16 +281,26 @@ def test_a_grant_allows_its_grantee_and_denies_nobody(said: str, expected: str) 
     assert said == expected
 
 
-def test_what_decided_is_the_key_policy_before_a_grant_that_says_no_more() -> None:
-    grants = (grant(ALICE.arn),)
-    for statement, source in ((to(ALICE.arn), PolicyKind.KEY), (to(ACCOUNT), None)):
-        decision = evaluate(
-            Question(
-                ALICE, Documents(), "kms:Decrypt", KEY, document(PolicyKind.KEY, statement), ACCOUNT, grants=grants
-            )
-        )
-        assert decision.allowed
-        assert decision.source is source
+@pytest.mark.parametrize(
+    ("principal", "named", "grants", "source"),
+    [
+        (ALICE, ALICE.arn, (), PolicyKind.KEY),
+        (SESSION, ROLE, (), PolicyKind.KEY),
+        (ALICE, ACCOUNT, (), PolicyKind.IDENTITY),
+        # A grant that says no more than the key policy is not what decided.
+        (ALICE, ALICE.arn, (grant(ALICE.arn),), PolicyKind.KEY),
+        (ALICE, ACCOUNT, (grant(ALICE.arn),), None),
+        (SESSION, ACCOUNT, (grant(ROLE),), None),
+    ],
+)
+def test_a_decision_names_what_made_it(
+    principal: Principal, named: str, grants: tuple[Grant, ...], source: PolicyKind | None
+) -> None:
+    documents = Documents((document(PolicyKind.IDENTITY, YES),))
+    policy = document(PolicyKind.KEY, to(named))
+    decision = evaluate(Question(principal, documents, "kms:Decrypt", KEY, policy, ACCOUNT, grants=grants))
+    assert decision.allowed
+    assert decision.source is source
 
 
 # ── another account ─────────────────────────────────────────────────────────────────────────────────────────────────────

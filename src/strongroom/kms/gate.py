@@ -220,7 +220,10 @@ class Gate:
             resource_policy=entry.policy,
             resource_account=entry.record.account,
         )
-        if not isinstance(kept, VaryingDecision):
+        if isinstance(kept, Decision):
+            _require_allowed(question, kept)
+            return
+        if kept is None:
             keys = consulted_keys(question)
             if not keys:
                 decision = evaluate(question)
@@ -232,11 +235,10 @@ class Gate:
         context = await self._context(call, action, entry, kept.keys, key_ref, demands)
         values = kept.values(context)
         found = kept.find(values)
-        if found is None or not found.allowed:
-            question = msgspec.structs.replace(question, context=context)
-            found = evaluate(question)
+        if found is None:
+            found = evaluate(msgspec.structs.replace(question, context=context))
             kept.keep(values, found)
-            _require_allowed(question, found)
+        _require_allowed(question, found)
 
     def _admit_keyless(self, call: Call, action: str, subject: str, arn: str) -> None:
         caller = call.principal_entry
