@@ -12,9 +12,18 @@ from typing import Any
 
 import pytest
 
+from strongroom.kms.iam.condition_keys import WHOLE_CONTEXT
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
-from strongroom.kms.iam.evaluate import NO_POLICY, Documents, Question, Verdict, evaluate, refusal_message
-from strongroom.kms.iam.grants import Grant
+from strongroom.kms.iam.evaluate import (
+    NO_POLICY,
+    Documents,
+    Question,
+    Verdict,
+    consulted_keys,
+    evaluate,
+    refusal_message,
+)
+from strongroom.kms.iam.grants import Grant, GrantConstraints
 from strongroom.kms.iam.principals import (
     Principal,
     federated_user_principal,
@@ -301,6 +310,45 @@ def test_a_decision_names_what_made_it(
     decision = evaluate(Question(principal, documents, "kms:Decrypt", KEY, policy, ACCOUNT, grants=grants))
     assert decision.allowed
     assert decision.source is source
+
+
+def when(key: str, **more: Any) -> Json:
+    base = {name: value for name, value in YES.items() if f"Not{name}" not in more}
+    return base | {"Condition": {"Null": {key: "true"}}} | more
+
+
+def test_only_keys_that_can_make_a_difference_are_consulted() -> None:
+    """Those of statements about the action that name the principal, and of grants that do."""
+    documents = Documents(
+        (document(PolicyKind.IDENTITY, when("a:1"), when("a:2", Action="s3:*"), when("a:3", NotAction="s3:*")),),
+        document(PolicyKind.BOUNDARY, when("b:1")),
+        (document(PolicyKind.SESSION, when("s:1")),),
+        ((document(PolicyKind.SERVICE_CONTROL, when("c:1")),),),
+    )
+    policy = document(
+        PolicyKind.KEY,
+        when("k:1", Principal={"AWS": ROLE}),
+        when("k:2", Principal={"AWS": ALICE.arn}),
+        when("k:3", Principal={"AWS": ACCOUNT}, Resource="arn:${k:4}:*"),
+    )
+    control = document(PolicyKind.RESOURCE_CONTROL, when("r:1", Effect="Deny", Principal="*"))
+    pairs = {"a": "b"}
+
+    def asked(*grants: Grant) -> set[str]:
+        question = Question(SESSION, documents, "kms:Decrypt", KEY, policy, ACCOUNT, (control,), grants)
+        return set(consulted_keys(question))
+
+    mine = {"a:1", "a:3", "b:1", "s:1", "c:1", "k:1", "k:3", "k:4", "r:1"}
+    assert asked() == mine
+    for grantee, operation, constraints, more in (
+        (ROLE, "Decrypt", GrantConstraints(), set()),
+        (ROLE, "Decrypt", GrantConstraints(context_equals=pairs), {WHOLE_CONTEXT}),
+        (ROLE, "Decrypt", GrantConstraints(context_subset=pairs), {WHOLE_CONTEXT}),
+        (ROLE, "Decrypt", GrantConstraints(source_arn="arn:a"), {"aws:sourcearn"}),
+        (ROLE, "Encrypt", GrantConstraints(context_equals=pairs), set()),
+        (ALICE.arn, "Decrypt", GrantConstraints(context_equals=pairs), set()),
+    ):
+        assert asked(Grant("g", grantee, frozenset([operation]), constraints)) == mine | more
 
 
 # ── another account ─────────────────────────────────────────────────────────────────────────────────────────────────────
