@@ -74,8 +74,8 @@ def test_what_does_not_exist_or_exists_is_said(installation: Installation) -> No
 
 def test_a_policy_that_would_not_be_evaluated_is_refused_and_leaves_nothing(installation: Installation) -> None:
     user = name()
-    bad = policy(allow("kms:*", Condition={}))
-    words = "the policy is refused: Statement[0]: the element 'Condition' is not supported"
+    bad = policy(allow("kms:*", Condition={"Equals": {}}))
+    words = "the policy is refused: Statement[0].Condition: there is no condition operator 'Equals'"
     before = len(audit_records(installation))
     assert refusal(installation, "create-user", user=user, policy=bad) == words
     assert len(audit_records(installation)) == before

@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_said_in_words(installation: Installation, user: 
     for _ in range(2):
         key = iam(installation, "create-access-key", "--user", user)
     broken = tmp_path / "broken.json"
-    statement = {"Effect": "Allow", "Action": "kms:*", "Resource": "*", "Condition": {"Bool": {"aws:NoSuch": "true"}}}
+    statement = {"Effect": "Allow", "Action": "kms:*", "Resource": "*", "Condition": {"NoSuch": {}}}
     broken.write_text(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     status = ("--access-key-id", key["access_key_id"], "--status")
     for arguments, says in (

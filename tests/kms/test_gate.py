@@ -22,7 +22,7 @@ from strongroom.kms.faults import DryRunOperationException, Fault
 from strongroom.kms.gate import Demand, Gate
 from strongroom.kms.hsm_link.link import KeyHandle
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
-from strongroom.kms.iam.evaluate import Decision
+from strongroom.kms.iam.evaluate import Decision, Documents, Verdict
 from strongroom.kms.iam.principals import user_principal
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.operations.key_policies import default_policy
@@ -336,10 +336,10 @@ def test_decisions_that_hold_for_all_keys_are_made_once_and_the_others_per_key(i
         assert one.policy is other.policy
         reader = PrincipalEntry(
             user_principal(ACCOUNT, "u", "AIDA", "AKIA"),
-            (parse_policy(policy(allow("kms:Encrypt", resource=one.arn)), PolicyKind.IDENTITY),),
+            Documents((parse_policy(policy(allow("kms:Encrypt", resource=one.arn)), PolicyKind.IDENTITY),)),
             AccessKeySecret(b"x"),
         )
-        one.remember(reader, "kms:Encrypt", Decision(allowed=True, reason=""))
+        one.remember(reader, "kms:Encrypt", Decision(True, "", Verdict.ALLOWED, None))
         assert one.decision(reader, "kms:Encrypt") is not None
         assert other.decision(reader, "kms:Encrypt") is None
         assert not reader.decisions

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.kms.iam.documents import POLICY_BYTES_MAX, PolicyError, PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import NO_CONTEXT
+from strongroom.kms.iam.patterns import fold
 
 ACCOUNT = "000000000000"
 ROOT = f"arn:aws:iam::{ACCOUNT}:root"
@@ -39,7 +41,8 @@ def without(name: str) -> dict[str, Any]:
 def test_a_statement_may_stand_alone_or_in_a_list() -> None:
     alone = parse_policy(json.dumps({"Statement": GOOD}), PolicyKind.KEY)
     assert alone.statements == parse_policy(text_of(GOOD), PolicyKind.KEY).statements
-    assert alone.principals() == {ROOT}
+    (named,) = alone.named()
+    assert named.accounts == {ACCOUNT}
 
 
 def test_strings_and_lists_of_strings_are_the_same() -> None:
@@ -49,7 +52,19 @@ def test_strings_and_lists_of_strings_are_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "principal", ["*", {"AWS": "*"}, {"AWS": ACCOUNT}, {"AWS": [ROOT, f"arn:aws:iam::{ACCOUNT}:user/a/b+=,.@-_"]}]
+    "principal",
+    [
+        "*",
+        {"AWS": "*"},
+        {"AWS": ACCOUNT},
+        {"AWS": [ROOT, f"arn:aws:iam::{ACCOUNT}:user/a/b+=,.@-_"]},
+        {"AWS": f"arn:aws:iam::{ACCOUNT}:role/service-role/x"},
+        {"AWS": f"arn:aws:sts::{ACCOUNT}:assumed-role/admin/session@1"},
+        {"AWS": f"arn:aws:sts::{ACCOUNT}:federated-user/bob"},
+        {"Service": "s3.amazonaws.com"},
+        {"AWS": ROOT, "Service": ["s3.amazonaws.com", "us-east-1.supportauthz.amazonaws.com"]},
+        {"AWS": []},
+    ],
 )
 def test_these_principals_are_understood(principal: Any) -> None:
     parse_policy(text_of(GOOD | {"Principal": principal}), PolicyKind.KEY)
@@ -58,7 +73,9 @@ def test_these_principals_are_understood(principal: Any) -> None:
 @pytest.mark.parametrize("missing", ["Action", "Resource"])
 def test_a_statement_without_action_or_resource_is_taken_and_has_no_effect(missing: str) -> None:
     (statement,) = parse_policy(text_of(without(missing)), PolicyKind.KEY).statements
-    assert (statement.actions if missing == "Action" else statement.resources) == ()
+    patterns = statement.actions if missing == "Action" else statement.resources
+    assert patterns.texts == ()
+    assert not patterns.matches("kms:encrypt", NO_CONTEXT)
 
 
 @pytest.mark.parametrize("missing", ["Action", "Resource"])
@@ -77,13 +94,99 @@ def test_both_versions_are_taken(version: str) -> None:
 
 USER = f"arn:aws:iam::{ACCOUNT}:user/alice"
 REFUSED_STATEMENTS: list[tuple[Any, str]] = [
-    (GOOD | {"NotPrincipal": {"AWS": ROOT}}, "Statement[1]: the element 'NotPrincipal' is not supported"),
-    (GOOD | {"NotAction": "kms:*"}, "Statement[1]: the element 'NotAction' is not supported"),
-    (GOOD | {"NotResource": "*"}, "Statement[1]: the element 'NotResource' is not supported"),
-    (GOOD | {"Condition": {}}, "Statement[1]: the element 'Condition' is not supported"),
+    *[
+        (GOOD | {f"Not{element}": GOOD[element]}, f"Statement[1]: there can be {element} or Not{element}, not both")
+        for element in ("Principal", "Action", "Resource")
+    ],
     (
-        GOOD | {"Condition": {"Bool": {"aws:SecureTransport": True}}},
-        "Statement[1]: the element 'Condition' is not supported",
+        without("Principal") | {"NotPrincipal": {"AWS": ROOT}},
+        "Statement[1]: NotPrincipal can only Deny: with Allow it would let everybody else in",
+    ),
+    (without("Action") | {"NotAction": []}, "Statement[1]: Policy statement must contain actions."),
+    (without("Resource") | {"NotResource": ""}, "Statement[1]: Policy statement must contain resources."),
+    (GOOD | {"Condition": None}, "Statement[1].Condition must be an object"),
+    (GOOD | {"Condition": []}, "Statement[1].Condition must be an object"),
+    (
+        GOOD | {"Condition": {"StringEqual": {}}},
+        "Statement[1].Condition: there is no condition operator 'StringEqual'",
+    ),
+    *[
+        (
+            GOOD | {"Condition": {name: {"a:b": "true"}}},
+            f"Statement[1].Condition: there is no condition operator {name!r}",
+        )
+        for name in (
+            *("", "stringEquals", "STRINGEQUALS", "StringEqualsIfExistsIfExists", "NullIfExists", "ForAllValues:Null"),
+            *("ForAnyValue:", "ForallValues:StringEquals", "ForAllValues:ForAnyValue:Bool", "IfExists", "BoolNot"),
+        )
+    ],
+    (GOOD | {"Condition": {"Bool": "true"}}, "Statement[1].Condition.Bool must be an object"),
+    (GOOD | {"Condition": {"Bool": {"nokey": "true"}}}, "Statement[1].Condition.Bool: 'nokey' is no condition key"),
+    (
+        GOOD | {"Condition": {"Bool": {"aws:${aws:username}": "true"}}},
+        "Statement[1].Condition.Bool: 'aws:${aws:username}' is no condition key",
+    ),
+    (
+        GOOD | {"Condition": {"StringEquals": {"a:b": []}}},
+        "Statement[1].Condition.StringEquals.a:b must have at least one value",
+    ),
+    *[
+        (
+            GOOD | {"Condition": {"StringEquals": {"a:b": value}}},
+            "Statement[1].Condition.StringEquals.a:b must be a string, a number, a boolean or a list of them",
+        )
+        for value in (None, {}, [None], [["x"]], [{"x": "y"}])
+    ],
+    *[
+        (
+            GOOD | {"Condition": {operator: {"a:b": ["0", value]}}},
+            f"Statement[1].Condition.{operator}.a:b: {value!r} {words}",
+        )
+        for operator, value, words in (
+            ("NumericEquals", "", "is no number"),
+            ("NumericLessThan", "1e3", "is no number"),
+            ("NumericLessThan", "0x1", "is no number"),
+            ("NumericLessThanIfExists", " 1", "is no number"),
+            ("NumericEquals", "٣", "is no number"),
+            ("NumericEquals", "1" * 41, "is no number"),
+        )
+    ],
+    *[
+        (
+            GOOD | {"Condition": {operator: {"a:b": value}}},
+            f"Statement[1].Condition.{operator}.a:b: {value!r} {words}",
+        )
+        for operator, value, words in (
+            ("DateEquals", "yesterday", "is neither a date of ISO 8601 nor epoch seconds"),
+            ("DateEquals", "2020-1-1", "is neither a date of ISO 8601 nor epoch seconds"),
+            ("DateLessThan", "2020-02-30", "is no date that exists"),
+            ("DateLessThan", "2020-01-01T25:00Z", "is no date that exists"),
+            ("DateLessThan", "0000", "is no date that exists"),
+            ("Bool", "yes", "is neither true nor false"),
+            ("Bool", "${aws:SecureTransport}", "is neither true nor false"),
+            ("Null", "0", "is neither true nor false"),
+            ("BinaryEquals", "a", "is not base64"),
+            ("IpAddress", "10.0.0.0/33", "is neither an IP address nor a range of them"),
+            ("NotIpAddress", "10.0.0", "is neither an IP address nor a range of them"),
+            ("ArnLike", "*", "is no ARN"),
+            ("ArnEquals", "arn:aws:iam::1", "is no ARN"),
+            ("ArnNotLike", "a:b:c:d:e:f", "is no ARN"),
+        )
+    ],
+    *[
+        (GOOD | {"Resource": text}, f"Statement[1].Resource: {words}")
+        for text, words in (
+            ("${", "'${' begins no policy variable"),
+            ("a${aws:username", "'${aws:username' begins no policy variable"),
+            ("${username}", "'${username}' is no policy variable"),
+            ("${}", "'${}' is no policy variable"),
+            ("${aws:username,'x'}", "\"${aws:username,'x'}\" is no policy variable"),
+            ("${aws:username, x}", "'${aws:username, x}' is no policy variable"),
+        )
+    ],
+    (
+        GOOD | {"Condition": {"StringLike": {"a:b": "${x}"}}},
+        "Statement[1].Condition.StringLike.a:b: '${x}' is no policy variable",
     ),
     (GOOD | {"effect": "Deny"}, "Statement[1]: the element 'effect' is not supported"),
     (GOOD | {"EFFECT": "Deny"}, "Statement[1]: the element 'EFFECT' is not supported"),
@@ -101,9 +204,16 @@ REFUSED_STATEMENTS: list[tuple[Any, str]] = [
     (GOOD | {"Principal": ROOT}, "Statement[1].Principal must be * or an object"),
     (GOOD | {"Principal": [ROOT]}, "Statement[1].Principal must be * or an object"),
     (GOOD | {"Principal": {}}, "Statement[1].Principal must be * or an object"),
+    *[
+        (
+            GOOD | {"Principal": {"Service": name}},
+            f"Statement[1].Principal.Service: {name!r} is not a supported principal",
+        )
+        for name in ("s3", "*", "s3.amazonaws.com.evil.example", "S3.amazonaws.com", ".amazonaws.com", "")
+    ],
     (
-        GOOD | {"Principal": {"Service": "s3"}},
-        "Statement[1].Principal: the element 'Service' is not supported",
+        GOOD | {"Principal": {"CanonicalUser": "x"}},
+        "Statement[1].Principal: the element 'CanonicalUser' is not supported",
     ),
     (GOOD | {"Principal": {"Federated": "x"}}, "Statement[1].Principal: the element 'Federated' is not supported"),
     (GOOD | {"Principal": {"aws": ROOT}}, "Statement[1].Principal: the element 'aws' is not supported"),
@@ -125,8 +235,13 @@ REFUSED_STATEMENTS: list[tuple[Any, str]] = [
             f"arn:aws:iam::{ACCOUNT}:user/*",
             f"arn:aws:iam::{ACCOUNT}:user/a?",
             f"arn:aws:iam::{ACCOUNT}:user/ä",
-            f"arn:aws:iam::{ACCOUNT}:role/admin",
-            f"arn:aws:sts::{ACCOUNT}:assumed-role/a/b",
+            f"arn:aws:iam::{ACCOUNT}:role/*",
+            f"arn:aws:iam::{ACCOUNT}:group/admins",
+            f"arn:aws:sts::{ACCOUNT}:assumed-role/admin",
+            f"arn:aws:sts::{ACCOUNT}:assumed-role/admin/*",
+            f"arn:aws:sts::{ACCOUNT}:role/admin",
+            f"arn:aws:iam::{ACCOUNT}",
+            f"arn:aws-cn:iam::{ACCOUNT}:root",
             "arn:aws:iam::*:root",
             ROOT + "\n",
             "\n" + ROOT,
@@ -139,8 +254,11 @@ REFUSED_STATEMENTS: list[tuple[Any, str]] = [
     (GOOD | {"Action": None}, "Statement[1].Action must be a string or a list of strings"),
     (GOOD | {"Action": ["kms:*", 7]}, "Statement[1].Action must be a string or a list of strings"),
     (GOOD | {"Resource": {"a": "b"}}, "Statement[1].Resource must be a string or a list of strings"),
-    (GOOD | {"Resource": "arn:${aws:username}"}, "Statement[1].Resource: policy variables are not supported"),
-    (GOOD | {"Action": ["${*}"]}, "Statement[1].Action: policy variables are not supported"),
+    (GOOD | {"Action": ["${*}"]}, "Statement[1].Action: policy variables are not supported here"),
+    (
+        without("Action") | {"NotAction": "${aws:username}"},
+        "Statement[1].NotAction: policy variables are not supported here",
+    ),
     ("Allow", "Statement[1] is not an object"),
     (None, "Statement[1] is not an object"),
     ([GOOD], "Statement[1] is not an object"),
@@ -175,9 +293,120 @@ def test_a_document_is_refused_with_its_reason(document: Any, message: str) -> N
     assert refusal(json.dumps(document)) == message
 
 
-def test_an_identity_policy_names_no_principal() -> None:
-    assert refusal(text_of(GOOD), PolicyKind.IDENTITY) == "Statement[0]: an identity policy names no Principal"
-    parse_policy(text_of(without("Principal")), PolicyKind.IDENTITY)
+KINDS_WITHOUT_PRINCIPALS = [
+    PolicyKind.IDENTITY,
+    PolicyKind.BOUNDARY,
+    PolicyKind.SESSION,
+    PolicyKind.SERVICE_CONTROL,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_WITHOUT_PRINCIPALS, ids=lambda kind: kind.name)
+def test_what_is_attached_to_somebody_names_no_principal(kind: PolicyKind) -> None:
+    assert refusal(text_of(GOOD), kind) == f"Statement[0]: {kind.value} names no Principal"
+    denying = without("Principal") | {"Effect": "Deny", "NotPrincipal": "*"}
+    assert refusal(text_of(denying), kind) == f"Statement[0]: {kind.value} names no NotPrincipal"
+    parse_policy(text_of(without("Principal")), kind)
+
+
+def test_not_principal_is_taken_with_deny_in_key_policies_only() -> None:
+    """IAM user guide, "NotPrincipal": not "in an IAM identity-based policy nor in an IAM role trust policy"."""
+    denying = without("Principal") | {"Effect": "Deny", "NotPrincipal": {"AWS": ROOT}}
+    parse_policy(text_of(denying), PolicyKind.KEY)
+    trust = {key: value for key, value in denying.items() if key != "Resource"}
+    assert refusal(text_of(trust), PolicyKind.TRUST) == "Statement[0]: a role trust policy takes no NotPrincipal"
+    assert refusal(text_of(denying), PolicyKind.RESOURCE_CONTROL).endswith("takes no NotPrincipal")
+
+
+def test_a_trust_policy_has_no_resource_and_knows_federated_principals() -> None:
+    trust = {"Effect": "Allow", "Principal": {"Federated": "accounts.google.com"}, "Action": "sts:AssumeRole*"}
+    parse_policy(text_of(trust), PolicyKind.TRUST)
+    parse_policy(
+        text_of(trust | {"Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/a.example/b"}}),
+        PolicyKind.TRUST,
+    )
+    for element in ("Resource", "NotResource"):
+        assert (
+            refusal(text_of(trust | {element: "*"}), PolicyKind.TRUST)
+            == f"Statement[0]: Has prohibited field {element}"
+        )
+    assert refusal(text_of(trust | {"Principal": {"Federated": "nobody"}}), PolicyKind.TRUST).endswith(
+        "Federated: 'nobody' is not a supported principal"
+    )
+
+
+def test_a_resource_control_policy_denies_everybody() -> None:
+    denying = GOOD | {"Effect": "Deny", "Principal": "*"}
+    parse_policy(text_of(denying), PolicyKind.RESOURCE_CONTROL)
+    assert (
+        refusal(text_of(GOOD), PolicyKind.RESOURCE_CONTROL) == "Statement[0]: a resource control policy can only Deny"
+    )
+    assert refusal(text_of(denying | {"Principal": {"AWS": ROOT}}), PolicyKind.RESOURCE_CONTROL) == (
+        "Statement[0].Principal must be * in a resource control policy"
+    )
+
+
+def test_names_of_statements_are_alphanumeric_and_unique_but_for_key_policies() -> None:
+    plain = without("Principal")
+    assert refusal(text_of(plain | {"Sid": "two words"}), PolicyKind.IDENTITY) == (
+        "Statement[0]: Statement IDs (SID) must be alpha-numeric."
+    )
+    twice = [plain | {"Sid": "a"}, plain | {"Sid": "a"}]
+    assert refusal(text_of(*twice), PolicyKind.IDENTITY) == (
+        "Statement[1]: Statement IDs (SID) in a single policy must be unique."
+    )
+    parse_policy(text_of(*(GOOD | {"Sid": "two words"} for _ in range(2))), PolicyKind.KEY)
+    # What is stored stays readable.
+    for statements in ([plain | {"Sid": "two words"}], twice):
+        parse_policy(text_of(*statements), PolicyKind.IDENTITY, is_stored=True)
+    parse_policy(text_of(*(plain | {"Sid": ""} for _ in range(2))), PolicyKind.IDENTITY)
+
+
+@pytest.mark.parametrize("key", ["kms:EncryptionContext:App", "KMS:encryptioncontext:app", "aws:RequestTag/x"])
+def test_kms_refuses_for_all_values_where_it_would_let_everything_pass(key: str) -> None:
+    """KMS developer guide, "Using set operators with condition keys"."""
+    condition = {"Condition": {"ForAllValues:StringEquals": {key: "x"}}}
+    what = "tag" if "Tag" in key else "encryption context"
+    assert refusal(text_of(GOOD | condition)) == (
+        "Statement[0].Condition.ForAllValues:StringEquals: OverlyPermissiveCondition: Using the ForAllValues set operator "
+        f"with a single-valued condition key matches requests without the specified {what} or with an unspecified {what}. "
+        "To fix, remove ForAllValues."
+    )
+    parse_policy(text_of(without("Principal") | condition), PolicyKind.IDENTITY)
+    parse_policy(text_of(GOOD | {"Condition": {"ForAnyValue:StringEquals": {key: "x"}}}), PolicyKind.KEY)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {},
+        {"StringEquals": {}},
+        {"Bool": {"aws:SecureTransport": True}},
+        {"Bool": {"aws:SecureTransport": "TRUE"}},
+        {"NumericLessThan": {"kms:RotationPeriodInDays": 365, "kms:Unknown": [1.5, "-2"]}},
+        {"DateGreaterThanEquals": {"aws:CurrentTime": ["2026", "2026-11", "2026-11-24", "2026-11-24T09:00Z"]}},
+        {"DateLessThanIfExists": {"aws:CurrentTime": ["2026-11-24T09:00:01.5+01:00", "1764000000", 1764000000.5]}},
+        {"ForAllValues:StringLike": {"aws:TagKeys": "*"}, "ForAnyValue:StringNotLikeIfExists": {"AWS:tagkeys": "a?"}},
+        {"IpAddress": {"aws:SourceIp": ["10.0.0.1", "10.0.0.1/8", "2001:DB8:1234:5678::/64"]}},
+        {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::${aws:PrincipalAccount}:role/${aws:username, 'x:y'}/*"}},
+        {"StringEquals": {"kms:EncryptionContext:a b:/$ü": "${kms:EncryptionContext:a b}${*}${?}${$}"}},
+        {"BinaryEquals": {"x:y": "QmluYXJ5VmFsdWVJbkJhc2U2NA=="}},
+        {"Null": {"aws:TokenIssueTime": "true", "x:y": [True, "false"]}},
+    ],
+)
+def test_these_conditions_are_understood(condition: Any) -> None:
+    for kind in (PolicyKind.KEY, PolicyKind.IDENTITY):
+        statement = GOOD if kind is PolicyKind.KEY else without("Principal")
+        parse_policy(text_of(statement | {"Condition": condition}), kind)
+
+
+def test_variables_are_plain_text_in_documents_of_the_older_version() -> None:
+    statement = GOOD | {"Resource": "${aws:username}${", "Condition": {"StringEquals": {"a:b": "${nothing"}}}
+    (parsed,) = parse_policy(text_of(statement, Version="2008-10-17"), PolicyKind.KEY).statements
+    assert parsed.resources.matches("${aws:username}${", NO_CONTEXT)
+    assert parsed.keys == {"a:b"}
+    assert json.loads(text_of(statement)).pop("Version") == "2012-10-17"
+    refusal(text_of(statement))
 
 
 @pytest.mark.parametrize(
@@ -188,6 +417,8 @@ def test_an_identity_policy_names_no_principal() -> None:
         '{"Statement":{"Effect":"Allow","Effect":"Deny"}}',
         '{"Statement":[{"Effect":"Allow","\\u0045ffect":"Deny"}]}',
         '{"Statement":[{"Principal":{"AWS":"*","AWS":"*"}}]}',
+        '{"Statement":[{"Condition":{"Bool":{"a:b":"true"},"Bool":{}}}]}',
+        '{"Statement":[{"Condition":{"Bool":{"a:b":"true","a:b":"false"}}}]}',
     ],
 )
 def test_a_name_that_occurs_twice_is_refused_at_any_depth(text: str) -> None:
@@ -233,10 +464,21 @@ def test_a_bomb_is_refused_at_once(text: str) -> None:
 # ── patterns ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pattern_of(text: str, element: str = "Resource") -> Any:
-    (statement,) = parse_policy(text_of(GOOD | {element: text}), PolicyKind.KEY).statements
-    ((pattern,)) = statement.resources if element == "Resource" else statement.actions
-    return pattern
+class OnePattern:
+    """A statement's only resource, or its only action."""
+
+    def __init__(self, text: str, element: str = "Resource") -> None:
+        (statement,) = parse_policy(text_of(GOOD | {element: text}), PolicyKind.KEY).statements
+        self._statement = statement
+        self._element = element
+
+    def matches(self, value: str) -> bool:
+        if self._element == "Action":
+            return self._statement.concerns(fold(value))
+        return self._statement.covers(value, NO_CONTEXT)
+
+
+pattern_of = OnePattern
 
 
 def matches_naively(pattern: str, value: str) -> bool:
@@ -260,6 +502,29 @@ def test_wildcards_match_what_the_documentation_says() -> None:
         assert pattern_of(pattern).matches(value) == wanted, (pattern, value)
         matched += wanted
     assert matched > 100
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "expected"),
+    [
+        ("ab*ba", "aba", False),
+        ("ab*ba", "abba", True),
+        ("a*a", "a", False),
+        ("*ab*b", "ab", False),
+        ("a*b*c", "acb", False),
+        ("a*bc*c", "abc", False),
+        ("a?*?b", "axb", False),
+        ("a?*?b", "axyb", True),
+        ("*?a?*", "bab", True),
+        ("*?a?*", "ab", False),
+        ("*a?b*", "aabab", True),
+        ("**", "", True),
+        ("*?*", "", False),
+        ("", "", True),
+    ],
+)
+def test_no_character_is_used_twice(pattern: str, value: str, expected: bool) -> None:
+    assert pattern_of(pattern).matches(value) == expected == matches_naively(pattern, value)
 
 
 @settings(max_examples=100, deadline=None)
@@ -308,6 +573,10 @@ def test_actions_fold_case_and_resources_do_not(pattern: str, value: str, as_act
     ],
 )
 def test_no_pattern_takes_long_to_read_or_to_match(pattern: str, value: str) -> None:
-    started = time.process_time()
-    pattern_of(pattern).matches(value)
-    assert (time.process_time() - started) * 1000 < REFUSAL_MS_MAX
+    def took_ms() -> float:
+        started = time.process_time()
+        pattern_of(pattern).matches(value)
+        return (time.process_time() - started) * 1000
+
+    # The best of three: a collection of garbage may fall into one.
+    assert min(took_ms() for _ in range(3)) < REFUSAL_MS_MAX

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
-from strongroom.kms.iam.evaluate import Decision, Question, evaluate, refusal_message
+from strongroom.kms.iam.evaluate import Decision, Documents, Question, evaluate, refusal_message
 from strongroom.kms.iam.principals import Principal, root_principal, user_principal
 
 ACCOUNT, OTHER = "000000000000", "111122223333"
@@ -170,10 +170,10 @@ def ask(case: Case) -> Decision:
     return evaluate(
         Question(
             principal,
+            Documents(tuple(parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in identity)),
             action,
             resource,
             None if key_policy is None else parse_policy(json.dumps(key_policy), PolicyKind.KEY),
-            tuple(parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in identity),
         )
     )
 
@@ -307,10 +307,10 @@ def test_the_refusals_are_awss_sentences() -> None:
     ):
         question = Question(
             USER,
+            Documents(tuple(parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in identities)),
             "kms:Encrypt",
             KEY,
             parse_policy(json.dumps(policy), PolicyKind.KEY),
-            tuple(parse_policy(json.dumps(document), PolicyKind.IDENTITY) for document in identities),
         )
         sentence = f"User: {ALICE} is not authorized to perform: kms:Encrypt on resource: {KEY} {end}"
         assert refusal_message(question, evaluate(question)) == sentence

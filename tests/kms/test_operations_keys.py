@@ -162,15 +162,22 @@ def test_create_key_refuses(raw: RawKms, request_: dict[str, Any], code: str, me
 @pytest.mark.parametrize(
     ("statement", "place"),
     [
-        (DEFAULT_STATEMENT | {"Condition": {}}, "Statement[0]: the element 'Condition' is not supported"),
-        (DEFAULT_STATEMENT | {"NotAction": "kms:*"}, "Statement[0]: the element 'NotAction' is not supported"),
+        (
+            DEFAULT_STATEMENT | {"Condition": {"Equals": {}}},
+            "Statement[0].Condition: there is no condition operator 'Equals'",
+        ),
+        (
+            DEFAULT_STATEMENT | {"Condition": {"NumericEquals": {"kms:RotationPeriodInDays": "many"}}},
+            "Statement[0].Condition.NumericEquals.kms:RotationPeriodInDays: 'many' is no number",
+        ),
+        (DEFAULT_STATEMENT | {"NotAction": "kms:*"}, "Statement[0]: there can be Action or NotAction, not both"),
         ({"Effect": "Allow"}, "Statement[0]: a key policy statement needs a Principal"),
         (DEFAULT_STATEMENT | {"Effect": "allow"}, "Statement[0]: Effect must be Allow or Deny"),
         (DEFAULT_STATEMENT | {"Effect": ["Allow"]}, "Statement[0]: Effect must be Allow or Deny"),
         (DEFAULT_STATEMENT | {"Effect": {"Allow": 1}}, "Statement[0]: Effect must be Allow or Deny"),
         (
-            DEFAULT_STATEMENT | {"Resource": "${aws:username}"},
-            "Statement[0].Resource: policy variables are not supported",
+            DEFAULT_STATEMENT | {"Resource": "${username}"},
+            "Statement[0].Resource: '${username}' is no policy variable",
         ),
         ("Allow", "Statement[0] is not an object"),
     ],

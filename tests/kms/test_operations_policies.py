@@ -112,7 +112,7 @@ def test_a_policy_that_is_refused_leaves_the_old_one_in_force(
     absent = f"arn:aws:iam::{ACCOUNT}:user/nobody-of-this-name"
     for text, code, message in (
         ("no policy", "MalformedPolicyDocumentException", None),
-        (policy(ROOT_MAY_ALL | {"Condition": {}}), "MalformedPolicyDocumentException", None),
+        (policy(ROOT_MAY_ALL | {"Condition": {"x": {}}}), "MalformedPolicyDocumentException", None),
         (policy(allow("kms:Encrypt", Principal={"AWS": ROOT})), "MalformedPolicyDocumentException", LOCKOUT),
         (
             policy(ROOT_MAY_ALL, allow("kms:*", Principal={"AWS": absent})),

@@ -21,6 +21,7 @@ from strongroom.kms.calls import Call
 from strongroom.kms.driver import run
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
+from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.iam.principals import root_arn, root_principal
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.limits import Limits
@@ -55,7 +56,7 @@ class Room:
         async def record(call: Call) -> None:
             self.intents.append(call.operation)
 
-        self.gate = gate(self.directory, record)
+        self.gate = gate(self.directory, record, lambda: NOW_S)
         self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda work: work())
         # Nothing here comes as far as the log.
         log = cast("Any", None)
@@ -63,7 +64,7 @@ class Room:
         self.service = Service(
             ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S, trail, limits or Limits()
         )
-        self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
+        self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), Documents(), AccessKeySecret(b"test"))
 
     async def fill(self) -> None:
         changes = []

@@ -23,6 +23,7 @@ from strongroom.kms.driver import Deferred, run
 from strongroom.kms.faults import Fault, fault_of
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink, KeyHandle
+from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.iam.principals import root_principal
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.limits import Limits
@@ -103,12 +104,12 @@ class Worker:
         self.store.unlock(StoreKey(bytes(32)))
         self.directory = Directory(self.store, ACCOUNT, REGION)
         self.trail = Trail(self.log, REGION, ACCOUNT, clocks, EventIds(number[::-1]), is_strict=False)
-        self.gate = Gate(self.directory, self.trail.intent)
+        self.gate = Gate(self.directory, self.trail.intent, clocks)
         self.link = InProcessLink(hsm.open_peer())
         self.service = Service(
             ACCOUNT, REGION, self.directory, self.link, self.gate, clocks, self.trail, limits or Limits()
         )
-        self._caller = PrincipalEntry(root_principal(ACCOUNT, "test"), (), AccessKeySecret(b"test"))
+        self._caller = PrincipalEntry(root_principal(ACCOUNT, "test"), Documents(), AccessKeySecret(b"test"))
         self._request_ids = EventIds(number)
 
     def __enter__(self) -> Self:

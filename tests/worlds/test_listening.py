@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from testkit.installation import Installation
 from testkit.listening import announced, self_signed
-from testkit.raw import Raw
+from testkit.raw import Raw, policy
 from testkit.workers import probe
 
 
@@ -45,6 +45,24 @@ def _tls_client(secure: Installation, certificate: tuple[Path, Path]) -> Any:
     return _client(f"https://127.0.0.1:{secure.port}", verify=str(certificate[0]))
 
 
+def _is_denied(kms: Any, key_id: str) -> bool:
+    """Nothing else may go wrong."""
+    try:
+        kms.encrypt(KeyId=key_id, Plaintext=b"x")
+    except kms.exceptions.ClientError as refused:
+        if refused.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        return True
+    return False
+
+
+def _denies_all_when(**condition: Any) -> str:
+    """A key policy whose Deny says what the service knows of a request; the root may do the rest."""
+    everything = {"Principal": "*", "Action": "kms:Encrypt", "Resource": "*"}
+    allowed = {**everything, "Effect": "Allow", "Action": "kms:*"}
+    return policy(allowed, {**everything, "Effect": "Deny", "Condition": condition})
+
+
 def test_a_stock_client_speaks_tls_to_every_worker(certificate: tuple[Path, Path]) -> None:
     secure = _tls_installation(certificate)
     try:
@@ -52,6 +70,9 @@ def test_a_stock_client_speaks_tls_to_every_worker(certificate: tuple[Path, Path
         key_id = kms.create_key()["KeyMetadata"]["KeyId"]
         blob = kms.encrypt(KeyId=key_id, Plaintext=b"over TLS")["CiphertextBlob"]
         assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"over TLS"
+        for value, denied in (("false", False), ("true", True)):
+            kms.put_key_policy(KeyId=key_id, Policy=_denies_all_when(Bool={"aws:SecureTransport": value}))
+            assert _is_denied(kms, key_id) == denied
         kms.close()
         trusted = ssl.create_default_context(cafile=str(certificate[0]))
         ids = set()
@@ -94,7 +115,10 @@ def test_ipv6_is_served_and_named_in_the_lines_to_paste() -> None:
         url = f"http://[::1]:{six.port}"
         assert f"AWS_ENDPOINT_URL_KMS={url}\n" in six.output.read_text()
         kms = _client(url)
-        assert kms.create_key()["KeyMetadata"]["Enabled"]
+        key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+        for addresses, denied in ((["127.0.0.0/8", "2001:db8::/32"], False), (["::1"], True)):
+            kms.put_key_policy(KeyId=key_id, Policy=_denies_all_when(IpAddress={"aws:SourceIp": addresses}))
+            assert _is_denied(kms, key_id) == denied
         kms.close()
     finally:
         six.destroy()

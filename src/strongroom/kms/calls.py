@@ -27,7 +27,8 @@ class Admission(msgspec.Struct, frozen=True, eq=False, gc=False):
 class Call(msgspec.Struct, eq=False, gc=False):
     """What is known of a request besides its body, and what its audit record will say.
 
-    Of the request only what is never secret: `parameters` holds no plaintext, ciphertext or credential.
+    `parameters` holds only what is never secret: no plaintext, ciphertext or credential. `request` is the typed request
+    itself, for the conditions of policies; nobody writes it down, and a traceback does not show it.
     """
 
     request_id: str
@@ -42,6 +43,10 @@ class Call(msgspec.Struct, eq=False, gc=False):
     # Where one material does not say it all: what `additionalEventData` holds instead.
     additional: dict[str, str] | None = None
     response_elements: dict[str, Any] | None = None
+    request: object = None
+
+    def __repr__(self) -> str:
+        return f"Call({self.request_id}, {self.operation})"
 
     @property
     def principal(self) -> Principal:

@@ -15,6 +15,7 @@ from strongroom.boundary.secret import AccessKeySecret
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.iam.principals import root_principal, user_principal
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.permits import Permit
@@ -43,16 +44,19 @@ class Credentials:
             if user is None:
                 return None
             principal = user_principal(record.account, user.name, user.user_id, access_key_id)
-            policies = tuple(parse_policy(text, PolicyKind.IDENTITY) for text in user.identity_policies.values())
+            policies = user.identity_policies.items()
+            documents = Documents(
+                tuple(parse_policy(text, PolicyKind.IDENTITY, name, is_stored=True) for name, text in policies)
+            )
         else:
-            principal, policies = root_principal(record.account, access_key_id), ()
+            principal, documents = root_principal(record.account, access_key_id), Documents()
         answer = await self._link.call(
             (self._gate.chore("UnsealAccessKey"),),
             (),
             lambda request_id: UnsealColumn(request_id, SECRET_COLUMN, access_key_id, record.sealed_secret),
             PlaintextAnswer,
         )
-        entry = PrincipalEntry(principal, policies, AccessKeySecret(answer.plaintext))
+        entry = PrincipalEntry(principal, documents, AccessKeySecret(answer.plaintext))
         directory.keep_principal(access_key_id, entry, generation)
         return entry
 

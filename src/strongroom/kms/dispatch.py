@@ -324,6 +324,7 @@ class Dispatcher:
             self._finish(region, connection, call, None, _fault_named(refused.code, refused.message))
             return
         call.parameters = logged_parameters(typed)
+        call.request = typed
         drive(self._serve(region, call, row, typed), partial(self._served, region, connection, call))
 
     def _origin(self, peer: str, agent: bytes) -> Origin:

@@ -23,9 +23,13 @@ from strongroom.kms.faults import (
     InvalidCiphertextException,
     NotFoundException,
 )
-from strongroom.kms.iam.evaluate import Question, evaluate, refusal_message
+from strongroom.kms.iam.context import KeyFacts, RequestContext, Surroundings
+from strongroom.kms.iam.decisions import VaryingDecision
+from strongroom.kms.iam.documents import PolicyDocument
+from strongroom.kms.iam.evaluate import Decision, Question, consulted_keys, evaluate, refusal_message, unseen_message
 from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry
 from strongroom.kms.permits import KEYLESS, Permit
+from strongroom.kms.repositories import KeyRecord
 from strongroom.protocol.arn import (
     AliasArn,
     AliasName,
@@ -73,13 +77,27 @@ class OnAccount(msgspec.Struct, frozen=True):
 
 Demand = OnKey | OnCiphertext | OnAlias | OnAccount
 
+# What only some conditions ask for, and somebody must look up.
+_ALIASES_KEY: Final = "kms:resourcealiases"
+_SAME_KEY: Final = "kms:reencryptonsamekey"
+
 
 class Gate:
     """Decides for one account and region."""
 
-    def __init__(self, directory: Directory, record_intent: Callable[[Call], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        record_intent: Callable[[Call], Awaitable[None]],
+        clock: Callable[[], float],
+        *,
+        is_secure: bool = False,
+    ) -> None:
+        """`is_secure` says whether callers come over TLS."""
         self._directory: Final = directory
         self._record_intent = record_intent
+        self._clock = clock
+        self._is_secure = is_secure
 
     def admit_known(self, call: Call, demands: Sequence[Demand]) -> bool:
         """The short way of `admit` for one key by a reference and a caller that were admitted before; or no opinion."""
@@ -110,9 +128,9 @@ class Gate:
                 case OnKey():
                     known = self._directory.known_reference(demand.key_ref) if demand.aliases else None
                     entry = known or await self.find(call, demand.action, demand.key_ref, aliases=demand.aliases)
-                    self._admit_key(call, demand.action, entry)
+                    await self._admit_key(call, demand.action, entry, demand.key_ref, demands)
                 case OnCiphertext():
-                    await self._admit_ciphertext(call, demand)
+                    await self._admit_ciphertext(call, demand, demands)
                 case OnAlias():
                     await self._admit_alias(call, demand)
                 case OnAccount():
@@ -141,7 +159,7 @@ class Gate:
 
     # ── one demand ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _admit_ciphertext(self, call: Call, demand: OnCiphertext) -> None:
+    async def _admit_ciphertext(self, call: Call, demand: OnCiphertext, demands: Sequence[Demand]) -> None:
         named = None
         if demand.key_ref is not None:
             named = await self.find(call, demand.action, demand.key_ref, aliases=True)
@@ -153,12 +171,13 @@ class Gate:
         entry = None if key_id is None else await self._directory.key(key_id)
         if entry is None:
             raise _denied_unseen(call, demand.action, "the resource associated with this ciphertext")
+        key_ref = demand.key_ref or ""
         if named is not None and named.record.key_id != entry.record.key_id:
-            self._admit_key(call, demand.action, named)
+            await self._admit_key(call, demand.action, named, key_ref, demands)
             raise IncorrectKeyException(
                 "The key ID in the request does not identify a CMK that can perform this operation."
             )
-        self._admit_key(call, demand.action, entry)
+        await self._admit_key(call, demand.action, entry, key_ref, demands)
 
     async def _admit_alias(self, call: Call, demand: OnAlias) -> None:
         arn = format_alias_arn(PARTITION, self._directory.region, self._directory.account, demand.name)
@@ -170,28 +189,115 @@ class Gate:
                 raise NotFoundException(format_alias_missing(arn))
         self._admit_keyless(call, demand.action, demand.name, arn)
         if target is not None and demand.target_action is not None:
-            self._admit_key(call, demand.target_action, target)
+            await self._admit_key(call, demand.target_action, target, "", ())
 
-    def _admit_key(self, call: Call, action: str, entry: KeyEntry) -> None:
-        caller = call.principal_entry
+    async def _admit_key(
+        self, call: Call, action: str, entry: KeyEntry, key_ref: str, demands: Sequence[Demand]
+    ) -> None:
         call.touched.append(entry)
-        decision = entry.decision(caller, action)
-        if decision is None or not decision.allowed:
-            question = Question(caller.principal, action, entry.arn, entry.policy, caller.identity_policies)
-            decision = evaluate(question)
-            entry.remember(caller, action, decision)
-            if not decision.allowed:
-                raise AccessDeniedException(refusal_message(question, decision))
+        kept = entry.decision(call.principal_entry, action)
+        if kept is None or not kept.allowed:
+            await self._decide(call, action, entry, kept, key_ref, demands)
         permit = Permit(call.request_id, action, entry.record.key_id, entry.record.version)
         call.admissions.append(Admission(permit, entry))
 
+    async def _decide(
+        self,
+        call: Call,
+        action: str,
+        entry: KeyEntry,
+        kept: Decision | VaryingDecision | None,
+        key_ref: str,
+        demands: Sequence[Demand],
+    ) -> None:
+        """Let it pass, or refuse it; what decides anew is kept under everything that it depends on."""
+        caller = call.principal_entry
+        question = Question(
+            caller.principal,
+            caller.documents,
+            action,
+            entry.arn,
+            resource_policy=entry.policy,
+            resource_account=entry.record.account,
+        )
+        if isinstance(kept, Decision):
+            _require_allowed(question, kept)
+            return
+        if kept is None:
+            keys = consulted_keys(question)
+            if not keys:
+                decision = evaluate(question)
+                entry.remember(caller, action, decision)
+                _require_allowed(question, decision)
+                return
+            kept = VaryingDecision(action, keys)
+            entry.remember(caller, action, kept)
+        context = await self._context(call, action, entry, kept.keys, key_ref, demands)
+        values = kept.values(context)
+        found = kept.find(values)
+        if found is None:
+            found = evaluate(msgspec.structs.replace(question, context=context))
+            kept.keep(values, found)
+        _require_allowed(question, found)
+
     def _admit_keyless(self, call: Call, action: str, subject: str, arn: str) -> None:
         caller = call.principal_entry
-        question = Question(caller.principal, action, arn, None, caller.identity_policies)
-        decision = evaluate(question)
-        if not decision.allowed:
-            raise AccessDeniedException(refusal_message(question, decision))
+        question = Question(
+            caller.principal, caller.documents, action, arn, context=self._plain_context(call, action, None)
+        )
+        _require_allowed(question, evaluate(question))
         call.admissions.append(Admission(Permit(call.request_id, action, subject, 0), None))
+
+    def would_allow(self, call: Call, action: str, key: KeyRecord, key_policy: PolicyDocument) -> bool:
+        """Whether the caller could do this to a key whose policy were this one; no leave to do anything."""
+        caller = call.principal_entry
+        question = Question(
+            caller.principal,
+            caller.documents,
+            action,
+            format_key_arn(PARTITION, key.region, key.account, key.key_id),
+            resource_policy=key_policy,
+            resource_account=key.account,
+            context=self._plain_context(call, action, key),
+        )
+        return evaluate(question).allowed
+
+    # ── what the request says of itself ─────────────────────────────────────────────────────────────────────────
+
+    def _surroundings(self, call: Call) -> Surroundings:
+        origin = call.origin
+        return Surroundings(self._directory.region, origin.source_ip, origin.user_agent, self._is_secure, self._clock())
+
+    def _plain_context(self, call: Call, action: str, key: KeyFacts | None) -> RequestContext:
+        return RequestContext(
+            action, call.principal_entry.principal, self._surroundings(call), request=call.request, key=key
+        )
+
+    async def _context(
+        self, call: Call, action: str, entry: KeyEntry, keys: Sequence[str], key_ref: str, demands: Sequence[Demand]
+    ) -> RequestContext:
+        """With what must be looked up, if one of the keys asks for it."""
+        record = entry.record
+        return RequestContext(
+            action,
+            call.principal_entry.principal,
+            self._surroundings(call),
+            request=call.request,
+            key=record,
+            key_ref_alias=_alias_of(key_ref) if key_ref else "",
+            aliases=await self._directory.aliases_of(record.key_id) if _ALIASES_KEY in keys else (),
+            same_key=await self._is_same_key(call, entry, demands) if _SAME_KEY in keys else None,
+        )
+
+    async def _is_same_key(self, call: Call, entry: KeyEntry, demands: Sequence[Demand]) -> bool | None:
+        """Whether ReEncrypt's two keys are one; its demands are the source and then the destination."""
+        if call.admissions:
+            return call.admissions[0].key.record.key_id == entry.record.key_id
+        destination = demands[-1]
+        if not isinstance(destination, OnKey):
+            return None
+        other = await self.find(call, destination.action, destination.key_ref, aliases=destination.aliases)
+        return other.record.key_id == entry.record.key_id
 
     # ── references ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -241,8 +347,15 @@ class Gate:
 
 
 def _denied_unseen(call: Call, action: str, what: str) -> AccessDeniedException:
-    """AWS's refusal that does not say whether there is such a thing: of another account's keys, and of ciphertexts."""
-    return AccessDeniedException(
-        f"User: {call.principal.arn} is not authorized to perform: {action} on {what} because the resource does not exist "
-        "in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
-    )
+    return AccessDeniedException(unseen_message(call.principal, action, what))
+
+
+def _require_allowed(question: Question, decision: Decision) -> None:
+    if not decision.allowed:
+        raise AccessDeniedException(refusal_message(question, decision))
+
+
+def _alias_of(key_ref: str) -> str:
+    """The alias by which a valid reference names its key; empty where it does not."""
+    parsed = parse_key_ref(key_ref)
+    return parsed.alias_name if isinstance(parsed, AliasName | AliasArn) else ""

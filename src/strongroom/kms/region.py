@@ -62,7 +62,7 @@ class Region:
         directory = Directory(self.store, config.account, region.name)
         ids = EventIds(os.urandom(RANDOM_BYTES))
         trail = Trail(log, region.name, config.account, clock, ids, is_strict=config.strict_audit)
-        gate = Gate(directory, trail.intent)
+        gate = Gate(directory, trail.intent, clock, is_secure=bool(config.tls_certificate))
         self.service: Final = Service(
             config.account, region.name, directory, self.link, gate, clock, trail, config.limits
         )

@@ -23,6 +23,7 @@ from strongroom.kms.chores.clock_guard import accept_clock, held_since_s
 from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
 from strongroom.kms.faults import Fault
 from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.iam.principals import Principal, PrincipalKind
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.permits import KEYLESS, Permit
@@ -84,7 +85,7 @@ class AdminCommands:
         if set(arguments) != set(parameters) or not all(isinstance(value, str) for value in arguments.values()):
             raise AdminError(f"{command} takes {', '.join(parameters) or 'no arguments'}")
         principal = Principal(PrincipalKind.OPERATOR, self._service.account, f"operator:{uid}", str(uid))
-        entry = PrincipalEntry(principal, (), AccessKeySecret(b""))
+        entry = PrincipalEntry(principal, Documents(), AccessKeySecret(b""))
         call = Call(self._ids(), command, entry, Origin("admin-socket", "strongroom"))
         call.parameters = {name: value for name, value in arguments.items() if name != "policy"}
         result = await row(self, call, **arguments)

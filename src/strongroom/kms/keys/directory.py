@@ -17,8 +17,9 @@ from typing import Any, Final, Generic, TypeVar
 from strongroom.boundary.messages import KeyBinding
 from strongroom.boundary.secret import AccessKeySecret
 from strongroom.kms.hsm_link.link import KeyHandle
+from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
-from strongroom.kms.iam.evaluate import Decision
+from strongroom.kms.iam.evaluate import Decision, Documents
 from strongroom.kms.iam.principals import Principal
 from strongroom.kms.keys.key_count import KeyCount
 from strongroom.kms.permits import Permit
@@ -37,6 +38,7 @@ from strongroom.protocol.arn import format_key_arn
 
 _WEIGHT_MAX: Final = 50_000
 _DECISIONS_MAX: Final = 1_000
+_ALIASES_MAX: Final = 1_000
 PARTITION: Final = "aws"
 _KEY_ID_CHARS: Final = 36
 
@@ -92,20 +94,20 @@ class KeyEntry:
         self.materials: Final = {material.hbkid: Material(record, material) for material in materials}
         (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
         # Those that depend on which key this is; most keys have none.
-        self._decisions: dict[tuple[PrincipalEntry, str], Decision] | None = None
+        self._decisions: dict[tuple[PrincipalEntry, str], Decision | VaryingDecision] | None = None
 
     @property
     def weight(self) -> int:
         """What it takes of a cache's room."""
         return len(self.materials) + len(self.record.key_policy) // _POLICY_CHARS_PER_WEIGHT
 
-    def decision(self, caller: PrincipalEntry, action: str) -> Decision | None:
+    def decision(self, caller: PrincipalEntry, action: str) -> Decision | VaryingDecision | None:
         """What was decided before, if it was."""
         if caller.names_resources or self.policy.names_resources:
             return None if self._decisions is None else self._decisions.get((caller, action))
-        return caller.decisions.get((self.policy, action))
+        return caller.decisions.get((self.policy, self.record.account, action))
 
-    def remember(self, caller: PrincipalEntry, action: str, decision: Decision) -> None:
+    def remember(self, caller: PrincipalEntry, action: str, decision: Decision | VaryingDecision) -> None:
         if caller.names_resources or self.policy.names_resources:
             if self._decisions is None or len(self._decisions) >= _DECISIONS_MAX:
                 self._decisions = {}
@@ -113,22 +115,20 @@ class KeyEntry:
         else:
             if len(caller.decisions) >= _DECISIONS_MAX:
                 caller.decisions.clear()
-            caller.decisions[self.policy, action] = decision
+            caller.decisions[self.policy, self.record.account, action] = decision
 
 
 class PrincipalEntry:
     """An active access key's owner; compared by identity, so that a changed one is another one."""
 
-    __slots__ = ("decisions", "identity_policies", "names_resources", "principal", "secret_text")
+    __slots__ = ("decisions", "documents", "names_resources", "principal", "secret_text")
 
-    def __init__(
-        self, principal: Principal, identity_policies: tuple[PolicyDocument, ...], secret: AccessKeySecret
-    ) -> None:
+    def __init__(self, principal: Principal, documents: Documents, secret: AccessKeySecret) -> None:
         self.principal: Final = principal
-        self.identity_policies: Final = identity_policies
-        self.names_resources: Final = any(policy.names_resources for policy in identity_policies)
-        # Those that are the same for every key with that policy.
-        self.decisions: Final[dict[tuple[PolicyDocument, str], Decision]] = {}
+        self.documents: Final = documents
+        self.names_resources: Final = any(policy.names_resources for policy in documents.all())
+        # Those that are the same for every key of an account with that policy.
+        self.decisions: Final[dict[tuple[PolicyDocument, str, str], Decision | VaryingDecision]] = {}
         # As the signature check wants it; the same object at every request, so that it need not be compared in full.
         self.secret_text: Final = secret.expose().decode()
 
@@ -283,6 +283,11 @@ class Directory:
             if generation == self._generation:
                 self._aliases.put(name, key_id)
         return key_id
+
+    async def aliases_of(self, key_id: str) -> list[str]:
+        """The names of a key, read each time: only conditions on `kms:ResourceAliases` ask."""
+        records = await self.store.list_aliases(self.account, self.region, key_id, "", _ALIASES_MAX)
+        return [record.name for record in records]
 
     async def key_id_of_material(self, hbkid: bytes) -> str | None:
         """Which key a ciphertext's HBKID belongs to."""

@@ -13,7 +13,7 @@ from strongroom.kms.faults import (
     ValidationException,
 )
 from strongroom.kms.gate import Demand, OnAccount
-from strongroom.kms.keys.directory import PARTITION, KeyEntry
+from strongroom.kms.keys.directory import KeyEntry
 from strongroom.kms.operations.key_policies import default_policy, require_no_lockout, require_policy
 from strongroom.kms.operations.metadata import key_metadata
 from strongroom.kms.operations.requests import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT
@@ -22,7 +22,6 @@ from strongroom.kms.permits import KEYLESS
 from strongroom.kms.repositories import KeyRecord, KeyState, MaterialRecord, MaterialState, Put
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import CreateKeyRequest, CreateKeyResponse
-from strongroom.protocol.arn import format_key_arn
 
 
 def demands(request: CreateKeyRequest) -> Sequence[Demand]:
@@ -52,8 +51,7 @@ async def run(service: Service, call: Call, request: CreateKeyRequest) -> Create
         created_at_s=service.clock(),
     )
     if not request.BypassPolicyLockoutSafetyCheck:
-        arn = format_key_arn(PARTITION, service.region, service.account, record.key_id)
-        require_no_lockout(call.principal_entry, document, arn)
+        require_no_lockout(service, call, document, record)
     key_count = service.directory.key_count
     await key_count.reserve(service.limits.keys_max)  # 3
     try:

@@ -9,12 +9,12 @@ import json
 from functools import cache
 from typing import Final
 
+from strongroom.kms.calls import Call
 from strongroom.kms.faults import LimitExceededException, MalformedPolicyDocumentException
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError
-from strongroom.kms.iam.evaluate import Question, evaluate
 from strongroom.kms.iam.principals import root_arn, user_arn
-from strongroom.kms.keys.directory import PrincipalEntry, parse_key_policy
-from strongroom.kms.repositories import UserRecord
+from strongroom.kms.keys.directory import parse_key_policy
+from strongroom.kms.repositories import KeyRecord, UserRecord
 from strongroom.kms.service import Service
 
 DEFAULT_NAME: Final = "default"
@@ -42,19 +42,20 @@ async def require_policy(service: Service, text: str) -> PolicyDocument:
         document = parse_key_policy(text)
     except PolicyError as error:
         raise MalformedPolicyDocumentException(str(error)) from None
-    for principal in document.principals():
-        if principal in {"*", service.account, root_arn(service.account)}:
-            continue
-        name = principal.removeprefix(user_arn(service.account, ""))
-        if name == principal or await service.directory.store.get(UserRecord, service.account, name) is None:
+    for named in document.named():
+        if named.accounts - {service.account} or not all([await _exists(service, arn) for arn in named.arns]):
             raise MalformedPolicyDocumentException("Policy contains a statement with one or more invalid principals.")
     return document
 
 
-def require_no_lockout(caller: PrincipalEntry, document: PolicyDocument, key_arn: str) -> None:
+async def _exists(service: Service, arn: str) -> bool:
+    name = arn.removeprefix(user_arn(service.account, ""))
+    return name != arn and await service.directory.store.get(UserRecord, service.account, name) is not None
+
+
+def require_no_lockout(service: Service, call: Call, document: PolicyDocument, key: KeyRecord) -> None:
     """The caller could put another policy when this one is in force: what `BypassPolicyLockoutSafetyCheck` bypasses."""
-    question = Question(caller.principal, "kms:PutKeyPolicy", key_arn, document, caller.identity_policies)
-    if not evaluate(question).allowed:
+    if not service.gate.would_allow(call, "kms:PutKeyPolicy", key, document):
         raise MalformedPolicyDocumentException(
             "The new key policy will not allow you to update the key policy in the future."
         )

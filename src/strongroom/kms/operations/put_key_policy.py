@@ -34,5 +34,5 @@ async def run(service: Service, call: Call, request: PutKeyPolicyRequest) -> Non
         raise UnsupportedOperationException("Only default policy is supported")
     document = await require_policy(service, request.Policy)
     if not request.BypassPolicyLockoutSafetyCheck:
-        require_no_lockout(call.principal_entry, document, entry.arn)
+        require_no_lockout(service, call, document, entry.record)
     await change_key(service, call, key_policy=request.Policy)

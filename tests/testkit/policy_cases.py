@@ -1,0 +1,401 @@
+"""Authorization cases as plain JSON, for every evaluator that wants them, and a seeded generator of them.
+
+A case says everything that decides, in AWS's own spelling:
+
+    principal         {"kind": …, "account": …, "name": …} and what the kind needs:
+                        "root"            account
+                        "user"            account, name
+                        "role-session"    account, name (of the role), session
+                        "federated-user"  account, name, user ("" when the root federated)
+                        "service"         name, such as s3.amazonaws.com
+    identity          texts of identity policies
+    boundary          text of the permissions boundary, or null
+    session           texts of session policies; null: none was passed
+    service_controls  levels from the root of the organisation to the account, each a list of texts
+    resource_controls texts of RCPs at the resource's account
+    action, resource, resource_account
+    key_policy        its text; null: no key is concerned
+    grants            [{"id", "grantee", "operations", "constraints", "issuing_account"}] on the key
+    encryption_context  the request's pairs, for constraints of grants
+    context           the request's condition keys: a text, or a list of texts for keys that can have several
+
+`context` is complete: what the principal implies (`aws:PrincipalArn`, `aws:username`) and what the encryption context
+implies stands in it. Names of keys are spelled as AWS spells them; policies may spell them in another case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Any, Final
+
+from strongroom.kms.iam.condition_keys import WHOLE_CONTEXT
+from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import Documents, Question
+from strongroom.kms.iam.grants import Grant, GrantConstraints, whole_context
+from strongroom.kms.iam.patterns import fold
+from strongroom.kms.iam.principals import (
+    Principal,
+    federated_user_principal,
+    role_arn,
+    role_session_principal,
+    root_principal,
+    service_principal,
+    user_principal,
+)
+
+Json = dict[str, Any]
+
+ACCOUNT, OTHER = "111122223333", "444455556666"
+REGION = "us-east-1"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+# ── from JSON to a question ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class CaseContext:
+    """A case's context; names of keys fold."""
+
+    def __init__(self, context: Mapping[str, str | list[str]], encryption_context: Mapping[str, str]) -> None:
+        self._values = {
+            fold(key): (value,) if isinstance(value, str) else tuple(value) for key, value in context.items()
+        }
+        if encryption_context:
+            self._values[WHOLE_CONTEXT] = whole_context(encryption_context)
+
+    def values_of(self, key: str) -> tuple[str, ...] | None:
+        return self._values.get(key) or None
+
+
+def principal_of(said: Json) -> Principal:
+    account, name = said.get("account", ""), said.get("name", "")
+    match said["kind"]:
+        case "root":
+            return root_principal(account, "AKIA")
+        case "user":
+            return user_principal(account, name, f"AIDA{name.upper()}", "AKIA")
+        case "role-session":
+            return role_session_principal(role_arn(account, name), f"AROA{name.upper()}", said["session"], "ASIA")
+        case "federated-user":
+            user = said["user"]
+            federating = user_principal(account, user, "AIDA", "AKIA") if user else root_principal(account, "AKIA")
+            return federated_user_principal(federating, name, "ASIA")
+        case "service":
+            return service_principal(name)
+    raise AssertionError(said)
+
+
+def _parsed(texts: list[str], kind: PolicyKind) -> tuple[PolicyDocument, ...]:
+    return tuple(parse_policy(text, kind, f"{kind.name}-{at}") for at, text in enumerate(texts))
+
+
+def _grant(said: Json) -> Grant:
+    constraints = said["constraints"]
+    return Grant(
+        said["id"],
+        said["grantee"],
+        frozenset(said["operations"]),
+        GrantConstraints(
+            constraints.get("EncryptionContextEquals"),
+            constraints.get("EncryptionContextSubset"),
+            constraints.get("SourceArn"),
+        ),
+        said["issuing_account"],
+    )
+
+
+def question_of(case: Json) -> Question:
+    """The question that a case asks, its documents parsed by the product's parser."""
+    boundary, session, key_policy = case["boundary"], case["session"], case["key_policy"]
+    return Question(
+        principal_of(case["principal"]),
+        Documents(
+            _parsed(case["identity"], PolicyKind.IDENTITY),
+            None if boundary is None else parse_policy(boundary, PolicyKind.BOUNDARY, "boundary"),
+            None if session is None else _parsed(session, PolicyKind.SESSION),
+            tuple(_parsed(level, PolicyKind.SERVICE_CONTROL) for level in case["service_controls"]),
+        ),
+        case["action"],
+        case["resource"],
+        None if key_policy is None else parse_policy(key_policy, PolicyKind.KEY),
+        case["resource_account"],
+        _parsed(case["resource_controls"], PolicyKind.RESOURCE_CONTROL),
+        tuple(map(_grant, case["grants"])),
+        CaseContext(case["context"], case["encryption_context"]),
+    )
+
+
+# ── random cases ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PRINCIPALS: Final[list[Json]] = [
+    {"kind": "root", "account": ACCOUNT},
+    {"kind": "user", "account": ACCOUNT, "name": "alice"},
+    {"kind": "user", "account": ACCOUNT, "name": "bob"},
+    {"kind": "role-session", "account": ACCOUNT, "name": "app", "session": "s-1"},
+    {"kind": "federated-user", "account": ACCOUNT, "name": "carol", "user": "alice"},
+    {"kind": "federated-user", "account": ACCOUNT, "name": "carol", "user": ""},
+    {"kind": "user", "account": OTHER, "name": "alice"},
+    {"kind": "role-session", "account": OTHER, "name": "app", "session": "s-1"},
+    {"kind": "root", "account": OTHER},
+    {"kind": "service", "name": "s3.amazonaws.com"},
+]
+ACTIONS: Final = [
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:ReEncryptFrom",
+    "kms:DescribeKey",
+    "kms:PutKeyPolicy",
+    "kms:CreateGrant",
+]
+KEYLESS_ACTIONS: Final = ["kms:CreateKey", "kms:ListKeys"]
+ACTION_PATTERNS: Final = [
+    *ACTIONS,
+    *KEYLESS_ACTIONS,
+    "*",
+    "kms:*",
+    "KMS:encrypt",
+    "kms:?ncrypt",
+    "kms:*crypt",
+    "kms:ReEncrypt*",
+    "s3:*",
+]
+RESOURCE_PATTERNS: Final = [
+    *("*", KEY, KEY.upper(), "arn:aws:kms:*:*:key/*", "arn:aws:kms:us-east-?:*", f"*{ACCOUNT}*", "?", "arn:aws:s3:::x"),
+    f"arn:aws:kms:{REGION}:${{aws:ResourceAccount}}:key/*",
+    "arn:aws:kms:*:*:key/${aws:username}*",
+    "arn:aws:kms:*:*:key/${aws:PrincipalTag/key, '1234abcd-12ab-34cd-56ef-1234567890ab'}",
+    "*${*}*",
+]  # fmt: skip
+NAMES: Final = [
+    *(ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root", OTHER, f"arn:aws:iam::{OTHER}:root"),
+    *(f"arn:aws:iam::{account}:{name}" for account in (ACCOUNT, OTHER) for name in ("user/alice", "role/app")),
+    f"arn:aws:iam::{ACCOUNT}:user/bob",
+    *(f"arn:aws:sts::{account}:assumed-role/app/s-1" for account in (ACCOUNT, OTHER)),
+    f"arn:aws:sts::{ACCOUNT}:federated-user/carol",
+]
+GRANTEES: Final = [*NAMES[4:], "s3.amazonaws.com"]
+PAIRS: Final = [("app", "a"), ("app", "b"), ("stage", "a"), ("Stage", "x*"), ("owner", "alice")]
+OPERATIONS: Final = [
+    *(action.removeprefix("kms:") for action in ACTIONS if action != "kms:PutKeyPolicy"),
+    "RetireGrant",
+]
+SOURCE_ARNS: Final = ["arn:aws:s3:::bucket", "arn:aws:s3:::other"]
+
+_STRINGS: Final = [
+    "StringEquals",
+    "StringNotEquals",
+    "StringEqualsIgnoreCase",
+    "StringNotEqualsIgnoreCase",
+    "StringLike",
+    "StringNotLike",
+]
+_ORDERS: Final = ["Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals"]
+_TEXTS: Final = [
+    "a",
+    "A",
+    "b",
+    "x*",
+    "*",
+    "?",
+    "alice",
+    "${aws:username}",
+    "${kms:EncryptionContext:owner}",
+    "${aws:nothing, 'a'}",
+    "${*}",
+    "",
+]
+USERS: Final = f"arn:aws:iam::{ACCOUNT}:user/*"
+# By key: the operators that make sense of it, and values for them.
+_KEYS: Final[dict[str, tuple[list[str], list[Any]]]] = {
+    "kms:EncryptionContext:app": (_STRINGS, _TEXTS),
+    "kms:encryptioncontext:STAGE": (_STRINGS, _TEXTS),
+    "kms:EncryptionContext:owner": (_STRINGS, _TEXTS),
+    "aws:PrincipalTag/key": (_STRINGS, _TEXTS),
+    "aws:username": (_STRINGS, [*_TEXTS, "Alice", "bob"]),
+    "kms:CallerAccount": (_STRINGS, [ACCOUNT, OTHER, "1111*", "${aws:ResourceAccount}"]),
+    "aws:SourceIp": (["IpAddress", "NotIpAddress"], ["10.0.0.0/8", "10.1.2.3", "2001:db8::/32", "0.0.0.0/0"]),
+    "kms:RotationPeriodInDays": ([f"Numeric{order}" for order in _ORDERS], ["90", 365, "365.0", -1, 2560]),
+    "aws:CurrentTime": ([f"Date{order}" for order in _ORDERS], ["2026-11-24T09:00:00Z", "2026", "1764000000", "2030-01-01"]),
+    "aws:SecureTransport": (["Bool"], ["true", False, "TRUE"]),
+    "aws:PrincipalArn": (
+        ["ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"],
+        [USERS, "arn:*:*:*:*:*", "arn:aws:iam::*:role/app", "arn:aws:iam::*:user/${aws:username}"],
+    ),
+    "kms:EncryptionContextKeys": (_STRINGS, ["app", "App", "stage", "own*"]),
+    "aws:TagKeys": (_STRINGS, ["a", "b", "?"]),
+}  # fmt: skip
+_MULTIVALUED: Final = {"kms:EncryptionContextKeys", "aws:TagKeys"}
+_NO_FOR_ALL: Final = "kms:encryptioncontext:"
+
+
+def _some(seeded: Random, values: list[Any], most: int = 3) -> Any:
+    """One value, or a list of one or more."""
+    return seeded.choice(values) if seeded.random() < 0.5 else seeded.choices(values, k=seeded.randint(1, most))
+
+
+def _condition(seeded: Random, *, key_policy: bool) -> Json:
+    found: Json = {}
+    for _ in range(seeded.choice([1, 1, 1, 2])):
+        key = seeded.choice(list(_KEYS))
+        operators, values = _KEYS[key]
+        if seeded.random() < 0.1:
+            found.setdefault("Null", {})[key] = _some(seeded, ["true", False], 2)
+            continue
+        operator = seeded.choice(operators)
+        if seeded.random() < (0.85 if key in _MULTIVALUED else 0.08):
+            quantifier = seeded.choice(["ForAllValues:", "ForAnyValue:"])
+            if not (key_policy and quantifier == "ForAllValues:" and key.lower().startswith(_NO_FOR_ALL)):
+                operator = quantifier + operator
+        if seeded.random() < 0.15:
+            operator += "IfExists"
+        found.setdefault(operator, {})[key] = _some(seeded, values)
+    return found
+
+
+def _names(seeded: Random) -> Any:
+    if seeded.random() < 0.15:
+        return "*"
+    names: Json = {"AWS": _some(seeded, [*NAMES, "*"] if seeded.random() < 0.1 else NAMES)}
+    if seeded.random() < 0.2:
+        names["Service"] = seeded.choice(["s3.amazonaws.com", "ec2.amazonaws.com"])
+    return names
+
+
+def a_statement(seeded: Random, kind: str, effect: str | None = None) -> Json:
+    """A statement of one kind of document: `key`, `identity` or `rcp`."""
+    effect = effect or ("Deny" if kind == "rcp" else seeded.choice(["Allow", "Allow", "Allow", "Deny"]))
+    narrow = effect == "Deny" and seeded.random() < 0.6
+    actions = ACTIONS if narrow else [*ACTION_PATTERNS, "*", "kms:*", "kms:*"]
+    resources = [*RESOURCE_PATTERNS, "*", "*", "*", "*", "*"]
+    statement: Json = {
+        "Effect": effect,
+        "NotAction" if seeded.random() < 0.1 else "Action": _some(seeded, actions),
+        "NotResource" if seeded.random() < 0.06 else "Resource": _some(seeded, resources, 2),
+    }
+    if kind == "key" and seeded.random() < 0.03:
+        statement.pop(seeded.choice([name for name in statement if name in {"Action", "Resource"}] or ["Sid"]), None)
+    if kind == "key":
+        excepts = effect == "Deny" and seeded.random() < 0.2
+        statement["NotPrincipal" if excepts else "Principal"] = _names(seeded)
+    elif kind == "rcp":
+        statement["Principal"] = "*"
+    if seeded.random() < (0.55 if effect == "Deny" else 0.4):
+        statement["Condition"] = _condition(seeded, key_policy=kind == "key")
+    return statement
+
+
+def a_document(seeded: Random, kind: str, most: int = 3) -> Json:
+    document: Json = {"Statement": [a_statement(seeded, kind) for _ in range(seeded.randint(1, most))]}
+    if seeded.random() < 0.9:
+        document["Version"] = "2012-10-17" if seeded.random() < 0.9 else "2008-10-17"
+    return document
+
+
+_ALL: Final = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+
+
+def _limit(seeded: Random) -> str:
+    return json.dumps(_ALL if seeded.random() < 0.5 else a_document(seeded, "identity"))
+
+
+def _key_policy(seeded: Random, principal: Json) -> str:
+    document = a_document(seeded, "key")
+    if seeded.random() < 0.6:
+        account = principal.get("account", ACCOUNT)
+        names = [f"arn:aws:iam::{ACCOUNT}:root", account or ACCOUNT]
+        document["Statement"].append(
+            {"Effect": "Allow", "Principal": {"AWS": names}, "Action": "kms:*", "Resource": "*"}
+        )
+    return json.dumps(document)
+
+
+def _a_grant(seeded: Random, number: int) -> Json:
+    constraints: Json = {}
+    if seeded.random() < 0.6:
+        kind = seeded.choice(["EncryptionContextEquals", "EncryptionContextSubset"])
+        constraints[kind] = dict(seeded.sample(PAIRS, seeded.randint(1, 2)))
+    if seeded.random() < 0.15:
+        constraints["SourceArn"] = seeded.choice(SOURCE_ARNS)
+    return {
+        "id": f"grant-{number}",
+        "grantee": seeded.choice(GRANTEES),
+        "operations": seeded.sample(OPERATIONS, seeded.randint(1, 4)),
+        "constraints": constraints,
+        "issuing_account": seeded.choice([ACCOUNT, ACCOUNT, OTHER]),
+    }
+
+
+def _context(seeded: Random, principal: Json, pairs: Json) -> Json:
+    """The request's keys, some at random, and what principal and encryption context imply."""
+    asked = principal_of(principal)
+    context: Json = {"kms:CallerAccount": asked.account} if asked.account else {}
+    if asked.account:
+        context["aws:PrincipalArn"] = asked.issuer_arn if principal["kind"] == "role-session" else asked.arn
+        context["aws:PrincipalAccount"] = asked.account
+    if principal["kind"] == "user":
+        context["aws:username"] = principal["name"]
+    context |= {f"kms:EncryptionContext:{key}": value for key, value in pairs.items()}
+    if pairs:
+        context["kms:EncryptionContextKeys"] = list(pairs)
+    context["aws:ResourceAccount"] = ACCOUNT
+    optional: Json = {
+        "aws:SourceIp": seeded.choice(["10.1.2.3", "192.0.2.1", "2001:db8::1"]),
+        "kms:RotationPeriodInDays": seeded.choice(["90", "365", "400"]),
+        "aws:CurrentTime": seeded.choice(["2026-11-24T09:00:00Z", "2029-12-31T23:59:59Z"]),
+        "aws:SecureTransport": seeded.choice(["true", "false"]),
+        "aws:TagKeys": seeded.sample(["a", "b", "c"], seeded.randint(1, 3)),
+        "aws:PrincipalTag/key": seeded.choice(["a", "alice", "*", "1234abcd-12ab-34cd-56ef-1234567890ab"]),
+        "aws:SourceArn": seeded.choice(SOURCE_ARNS),
+    }
+    return context | {key: value for key, value in optional.items() if seeded.random() < 0.6}
+
+
+def a_case(seeded: Random) -> Json:
+    principal = seeded.choice(PRINCIPALS)
+    keyless = seeded.random() < 0.1
+    if keyless and principal["kind"] == "service":
+        principal = PRINCIPALS[1]
+    pairs = dict(seeded.sample(PAIRS, seeded.randint(0, 2)))
+    is_session = principal["kind"] in {"role-session", "federated-user"}
+    is_bounded = principal["kind"] in {"user", "role-session"}
+    owner = principal.get("account", ACCOUNT) if keyless else ACCOUNT
+    case: Json = {
+        "principal": principal,
+        "identity": [json.dumps(a_document(seeded, "identity")) for _ in range(seeded.randrange(3))],
+        "boundary": _limit(seeded) if is_bounded and seeded.random() < 0.25 else None,
+        "session": [_limit(seeded)] if is_session and seeded.random() < 0.6 else None,
+        "service_controls": [[_limit(seeded)] for _ in range(seeded.choice([0, 0, 0, 1, 2]))],
+        "resource_controls": [json.dumps(a_document(seeded, "rcp", 1))] if seeded.random() < 0.1 else [],
+        "action": seeded.choice(KEYLESS_ACTIONS if keyless else ACTIONS),
+        "resource": "*" if keyless else KEY,
+        "resource_account": owner,
+        "key_policy": None if keyless else _key_policy(seeded, principal),
+        "grants": [] if keyless else [_a_grant(seeded, number) for number in range(seeded.choice([0, 0, 1, 2]))],
+        "encryption_context": pairs,
+        "context": _context(seeded, principal, pairs) | {"aws:ResourceAccount": owner},
+    }
+    if seeded.random() < 0.5:
+        case["identity"].append(json.dumps(_ALL))
+    return case
+
+
+def cases(seed: int, count: int) -> Iterator[tuple[Random, Json]]:
+    """Cases, each with the randomness that goes on from it; the same for the same seed."""
+    for number in range(count):
+        seeded = Random(seed * 1_000_003 + number)
+        yield seeded, a_case(seeded)
+
+
+def with_text(case: Json, change: Callable[[Json], None], *place: str) -> Json:
+    """The case with a document changed: `place` is a member, and the index where it is a list."""
+    copied = json.loads(json.dumps(case))
+    holder, key = copied, place[0]
+    at: Any = key
+    if len(place) > 1:
+        holder, at = copied[key], int(place[1])
+    document = json.loads(holder[at])
+    change(document)
+    holder[at] = json.dumps(document)
+    return copied
