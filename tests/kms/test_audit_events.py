@@ -78,14 +78,16 @@ def test_the_template_writes_the_same_members_as_the_struct(read_only):
         encode(PARAMETERS),
         "r-1",
         "e-1",
-        touched_part([KEY], "ab" * 32),
+        touched_part([(KEY.accountId, KEY.ARN)], "ab" * 32),
     )
     assert written == encode_event(plain_event(readOnly=read_only))
 
 
 def test_a_name_with_a_percent_sign_stays_a_name():
     template = CallTemplate("100%b", "eu-central-1", "111122223333", read_only=True)
-    written = template.format(b"{}", b"t", Origin("10.0.0.1", "a"), b"{}", "r", "e", touched_part([KEY], None))
+    written = template.format(
+        b"{}", b"t", Origin("10.0.0.1", "a"), b"{}", "r", "e", touched_part([(KEY.accountId, KEY.ARN)], None)
+    )
     event = json.loads(written)
     assert event["eventName"] == "100%b"
     assert "additionalEventData" not in event

@@ -124,7 +124,6 @@ class Trail:
         self._times = EventTimes()
         self._templates: dict[tuple[str, bool], CallTemplate] = {}
         self._identities: dict[PrincipalEntry, bytes] = {}
-        self._touched: dict[KeyEntry, dict[str | None, bytes]] = {}
 
     async def intent(self, call: Call) -> None:
         """Record that a mutation was decided and is about to happen.
@@ -241,17 +240,17 @@ class Trail:
         return part
 
     def _touched_part(self, call: Call) -> bytes:
-        touched = call.touched
+        """Kept with the key's entry, for the material that was used last: it is almost always the current one."""
+        touched, material_id = call.touched, call.key_material_id
         if not touched:
             return b""
-        if len(touched) > 1:
-            return touched_part(self._resources(touched), call.key_material_id)
-        parts = self._touched.get(touched[0])
-        if parts is None:
-            parts = _keep(self._touched, touched[0], {})
-        part = parts.get(call.key_material_id)
-        if part is None:
-            part = parts[call.key_material_id] = touched_part(self._resources(touched), call.key_material_id)
+        entry = touched[0]
+        kept = entry.touched_part
+        if kept is not None and kept[0] == material_id and len(touched) == 1:
+            return kept[1]
+        part = touched_part([(one.record.account, one.arn) for one in touched], material_id)
+        if len(touched) == 1:
+            entry.touched_part = (material_id, part)
         return part
 
     def _resources(self, touched: list[KeyEntry]) -> list[Resource]:

@@ -10,7 +10,7 @@ calls of the data plane, where identity, origin and resources are already encode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -212,7 +212,7 @@ class CallTemplate:
         event_id: str,
         touched: bytes,
     ) -> bytes:
-        """The encoded event; both ids are `EventIds`'s, `touched` comes from `touched_part`, cached per key, or is empty."""
+        """The encoded event; both ids are `EventIds`'s, `touched` comes from `touched_part`, or is empty."""
         return self._template % (
             identity,
             time,
@@ -224,9 +224,11 @@ class CallTemplate:
         )
 
 
-def touched_part(resources: list[Resource], key_material_id: str | None) -> bytes:
-    """The end of an event that names the keys and the key material, cached per key by the caller."""
-    material = (
-        b"" if key_material_id is None else b',"additionalEventData":{"keyMaterialId":%b}' % encode(key_material_id)
-    )
-    return material + b',"resources":%b' % encode(resources)
+def touched_part(keys: Sequence[tuple[str, str]], key_material_id: str | None) -> bytes:
+    """The end of an event that names the keys, each as (account, ARN), and the key material.
+
+    All of these are our own texts of letters, digits and a few marks: nothing in them needs an escape.
+    """
+    material = "" if key_material_id is None else f',"additionalEventData":{{"keyMaterialId":"{key_material_id}"}}'
+    resources = ",".join([f'{{"accountId":"{account}","type":"AWS::KMS::Key","ARN":"{arn}"}}' for account, arn in keys])
+    return f'{material},"resources":[{resources}]'.encode()

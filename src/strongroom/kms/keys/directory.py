@@ -82,7 +82,7 @@ class Material:
 class KeyEntry:
     """A KMS key with everything that a request needs of it."""
 
-    __slots__ = ("_decisions", "arn", "current", "materials", "policy", "record")
+    __slots__ = ("_decisions", "arn", "current", "materials", "policy", "record", "touched_part")
 
     def __init__(
         self, record: KeyRecord, materials: Sequence[MaterialRecord], policy: PolicyDocument | None = None
@@ -93,6 +93,8 @@ class KeyEntry:
         self.policy: Final[PolicyDocument] = policy or parse_key_policy(record.key_policy)
         self.materials: Final = {material.hbkid: Material(record, material) for material in materials}
         (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
+        # How the audit trail names the key together with a material: kept here by `kms/trail.py`.
+        self.touched_part: tuple[str | None, bytes] | None = None
         # Those that depend on which key this is; most keys have none.
         self._decisions: dict[tuple[PrincipalEntry, str], Decision | VaryingDecision] | None = None
 
