@@ -59,9 +59,10 @@ class CaseContext:
     """A case's context; names of keys fold."""
 
     def __init__(self, context: Mapping[str, str | list[str]], encryption_context: Mapping[str, str]) -> None:
-        self._values = {
-            fold(key): (value,) if isinstance(value, str) else tuple(value) for key, value in context.items()
-        }
+        self._values: dict[str, tuple[str, ...]] = {}
+        for key, value in context.items():
+            # Two names that differ in case only are one key with two values.
+            self._values[fold(key)] = (*self._values.get(fold(key), ()), *([value] if isinstance(value, str) else value))
         if encryption_context:
             self._values[WHOLE_CONTEXT] = whole_context(encryption_context)
 
@@ -176,12 +177,15 @@ NAMES: Final = [
     f"arn:aws:sts::{ACCOUNT}:federated-user/carol",
 ]
 GRANTEES: Final = [*NAMES[4:], "s3.amazonaws.com"]
-PAIRS: Final = [("app", "a"), ("app", "b"), ("stage", "a"), ("Stage", "x*"), ("owner", "alice")]
+PAIRS: Final = [
+    *(("app", "a"), ("app", "A"), ("app", "b")),
+    *(("stage", "a"), ("Stage", "a"), ("Stage", "x*"), ("owner", "alice")),
+]
 OPERATIONS: Final = [
     *(action.removeprefix("kms:") for action in ACTIONS if action != "kms:PutKeyPolicy"),
     "RetireGrant",
 ]
-SOURCE_ARNS: Final = ["arn:aws:s3:::bucket", "arn:aws:s3:::other"]
+SOURCE_ARNS: Final = ["arn:aws:s3:::bucket", "arn:aws:s3:::other", f"arn:aws:sns:{REGION}:{ACCOUNT}:topic:one:2"]
 
 _STRINGS: Final = [
     "StringEquals",
@@ -223,6 +227,11 @@ _KEYS: Final[dict[str, tuple[list[str], list[Any]]]] = {
         ["ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"],
         [USERS, "arn:*:*:*:*:*", "arn:aws:iam::*:role/app", "arn:aws:iam::*:user/${aws:username}"],
     ),
+    "aws:SourceArn": (
+        ["ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"],
+        ["arn:aws:s3:::bucket", "arn:aws:s3:::*e*", "arn:aws:sns:*:topic:one:?", "arn:aws:sns:*:*:topic:*"],
+    ),
+    "aws:userid": (["BinaryEquals"], ["QUlEQQ==", "YWxpY2U="]),
     "kms:EncryptionContextKeys": (_STRINGS, ["app", "App", "stage", "own*"]),
     "aws:TagKeys": (_STRINGS, ["a", "b", "?"]),
 }  # fmt: skip
@@ -341,13 +350,14 @@ def _context(seeded: Random, principal: Json, pairs: Json) -> Json:
         context["kms:EncryptionContextKeys"] = list(pairs)
     context["aws:ResourceAccount"] = ACCOUNT
     optional: Json = {
-        "aws:SourceIp": seeded.choice(["10.1.2.3", "192.0.2.1", "2001:db8::1"]),
-        "kms:RotationPeriodInDays": seeded.choice(["90", "365", "400"]),
+        "aws:SourceIp": seeded.choice(["10.1.2.3", "192.0.2.1", "2001:db8::1", "AWS Internal"]),
+        "kms:RotationPeriodInDays": seeded.choice(["90", "365", "400", "ninety"]),
         "aws:CurrentTime": seeded.choice(["2026-11-24T09:00:00Z", "2029-12-31T23:59:59Z"]),
         "aws:SecureTransport": seeded.choice(["true", "false"]),
         "aws:TagKeys": seeded.sample(["a", "b", "c"], seeded.randint(1, 3)),
         "aws:PrincipalTag/key": seeded.choice(["a", "alice", "*", "1234abcd-12ab-34cd-56ef-1234567890ab"]),
         "aws:SourceArn": seeded.choice(SOURCE_ARNS),
+        "aws:userid": seeded.choice(["AIDA", "alice"]),
     }
     return context | {key: value for key, value in optional.items() if seeded.random() < 0.6}
 
@@ -365,8 +375,10 @@ def a_case(seeded: Random) -> Json:
         "principal": principal,
         "identity": [json.dumps(a_document(seeded, "identity")) for _ in range(seeded.randrange(3))],
         "boundary": _limit(seeded) if is_bounded and seeded.random() < 0.25 else None,
-        "session": [_limit(seeded)] if is_session and seeded.random() < 0.6 else None,
-        "service_controls": [[_limit(seeded)] for _ in range(seeded.choice([0, 0, 0, 1, 2]))],
+        "session": [_limit(seeded) for _ in range(seeded.choice([1, 1, 2]))] if is_session and seeded.random() < 0.6 else None,
+        "service_controls": [
+            [_limit(seeded) for _ in range(seeded.choice([1, 1, 2]))] for _ in range(seeded.choice([0, 0, 0, 1, 2]))
+        ],
         "resource_controls": [json.dumps(a_document(seeded, "rcp", 1))] if seeded.random() < 0.1 else [],
         "action": seeded.choice(KEYLESS_ACTIONS if keyless else ACTIONS),
         "resource": "*" if keyless else KEY,
