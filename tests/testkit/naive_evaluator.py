@@ -1,6 +1,6 @@
 """A second evaluator of policies: plain, slow, and written from AWS's documents and `docs/policies.md` alone.
 
-It reads a case in the JSON form of `testkit.policy_cases` and answers `allow`, `explicit deny` or `implicit deny`. It
+It reads a case in the JSON form of `testkit.policy_cases` and answers `allowed`, `explicit deny` or `implicit deny`. It
 shares nothing with the product's evaluator, neither code nor its author's reading of the documents: where the two differ,
 one of them has misread. Nothing is parsed ahead or kept, every rule stands where its document states it, and documents
 are taken to be valid, because the product's parser refuses the others.
@@ -22,7 +22,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-ALLOW, EXPLICIT_DENY, IMPLICIT_DENY = "allow", "explicit deny", "implicit deny"
+ALLOW, EXPLICIT_DENY, IMPLICIT_DENY = "allowed", "explicit deny", "implicit deny"
 
 # Keys that can have several values in one request; policies must name them with a set operator.
 MULTIVALUED = {"kms:encryptioncontextkeys", "kms:resourcealiases", "kms:grantoperations", "aws:tagkeys"}
@@ -52,7 +52,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def decide(case: Json) -> str:
-    """What the documents of a case decide: `allow`, `explicit deny` or `implicit deny`."""
+    """What the documents of a case decide: `allowed`, `explicit deny` or `implicit deny`."""
     if any(denies(case, document) for document in [*documents_of_caller(case), *documents_of_resource(case)]):
         return EXPLICIT_DENY
     if is_foreign(case):
@@ -223,9 +223,9 @@ def grant_names(case: Json, grant: Json) -> str | None:
 
 
 def constraints_hold(case: Json, operation: str, constraints: Json) -> bool:
-    if "SourceArn" in constraints and operation != "RetireGrant":
-        if constraints["SourceArn"] not in values_of(case, "aws:SourceArn"):
-            return False
+    acts_for = values_of(case, "aws:SourceArn")
+    if operation != "RetireGrant" and "SourceArn" in constraints and constraints["SourceArn"] not in acts_for:
+        return False
     if operation not in WITH_ENCRYPTION_CONTEXT:
         return True
     asked = folded_pairs(case["encryption_context"])

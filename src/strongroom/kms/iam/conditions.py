@@ -10,7 +10,8 @@ A condition compares what the request says of one key with the values that the p
 
 Where a request says two things under names that differ in case only (two tags, two pairs of an encryption context), an
 Allow needs both to hold, a Deny one, quantified or not. A variable that cannot be filled in makes an Allow's condition
-fail, unless 2 holds; in a Deny its value matches nothing. A value of the request that is no number, date or address, matches nothing.
+fail, unless 2 holds; in a Deny its value matches nothing. A value of the request that is no number, date or address,
+matches nothing.
 
 Sources: IAM user guide, "IAM JSON policy elements: Condition operators", "Conditions with multiple context keys or values",
 "Single-valued vs. multivalued context keys". Names of keys fold case, values do not.
