@@ -59,9 +59,13 @@ class CaseContext:
     """A case's context; names of keys fold."""
 
     def __init__(self, context: Mapping[str, str | list[str]], encryption_context: Mapping[str, str]) -> None:
-        self._values = {
-            fold(key): (value,) if isinstance(value, str) else tuple(value) for key, value in context.items()
-        }
+        self._values: dict[str, tuple[str, ...]] = {}
+        for key, value in context.items():
+            # Two names that differ in case only are one key with two values.
+            self._values[fold(key)] = (
+                *self._values.get(fold(key), ()),
+                *([value] if isinstance(value, str) else value),
+            )
         if encryption_context:
             self._values[WHOLE_CONTEXT] = whole_context(encryption_context)
 
@@ -176,12 +180,15 @@ NAMES: Final = [
     f"arn:aws:sts::{ACCOUNT}:federated-user/carol",
 ]
 GRANTEES: Final = [*NAMES[4:], "s3.amazonaws.com"]
-PAIRS: Final = [("app", "a"), ("app", "b"), ("stage", "a"), ("Stage", "x*"), ("owner", "alice")]
+PAIRS: Final = [
+    *(("app", "a"), ("app", "A"), ("app", "b")),
+    *(("stage", "a"), ("Stage", "a"), ("Stage", "x*"), ("owner", "alice")),
+]
 OPERATIONS: Final = [
     *(action.removeprefix("kms:") for action in ACTIONS if action != "kms:PutKeyPolicy"),
     "RetireGrant",
 ]
-SOURCE_ARNS: Final = ["arn:aws:s3:::bucket", "arn:aws:s3:::other"]
+SOURCE_ARNS: Final = ["arn:aws:s3:::bucket", "arn:aws:s3:::other", f"arn:aws:sns:{REGION}:{ACCOUNT}:topic:one:2"]
 
 _STRINGS: Final = [
     "StringEquals",
@@ -223,10 +230,21 @@ _KEYS: Final[dict[str, tuple[list[str], list[Any]]]] = {
         ["ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"],
         [USERS, "arn:*:*:*:*:*", "arn:aws:iam::*:role/app", "arn:aws:iam::*:user/${aws:username}"],
     ),
+    "aws:SourceArn": (
+        ["ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"],
+        ["arn:aws:s3:::bucket", "arn:aws:s3:::*e*", "arn:aws:sns:*:topic:one:?", "arn:aws:sns:*:*:topic:*"],
+    ),
+    "aws:userid": (["BinaryEquals"], ["QUlEQQ==", "YWxpY2U="]),
     "kms:EncryptionContextKeys": (_STRINGS, ["app", "App", "stage", "own*"]),
     "aws:TagKeys": (_STRINGS, ["a", "b", "?"]),
 }  # fmt: skip
 _MULTIVALUED: Final = {"kms:EncryptionContextKeys", "aws:TagKeys"}
+# Keys with operators of their own come up as often as those that share the operators of strings.
+_CHOSEN: Final = [
+    *_KEYS,
+    *["kms:RotationPeriodInDays", "aws:CurrentTime"] * 4,
+    *["aws:SourceIp", "aws:SecureTransport"] * 2,
+]
 _NO_FOR_ALL: Final = "kms:encryptioncontext:"
 
 
@@ -238,7 +256,7 @@ def _some(seeded: Random, values: list[Any], most: int = 3) -> Any:
 def _condition(seeded: Random, *, key_policy: bool) -> Json:
     found: Json = {}
     for _ in range(seeded.choice([1, 1, 1, 2])):
-        key = seeded.choice(list(_KEYS))
+        key = seeded.choice(_CHOSEN)
         operators, values = _KEYS[key]
         if seeded.random() < 0.1:
             found.setdefault("Null", {})[key] = _some(seeded, ["true", False], 2)
@@ -263,12 +281,23 @@ def _names(seeded: Random) -> Any:
     return names
 
 
+def _excepted(seeded: Random) -> Any:
+    """Names for NotPrincipal: mostly all that somebody has, so that it spares him."""
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+    whole = [
+        [root, f"arn:aws:iam::{ACCOUNT}:user/alice", f"arn:aws:sts::{ACCOUNT}:federated-user/carol"],
+        [root, f"arn:aws:iam::{ACCOUNT}:role/app", f"arn:aws:sts::{ACCOUNT}:assumed-role/app/s-1"],
+        [OTHER, f"arn:aws:iam::{OTHER}:role/app", f"arn:aws:sts::{OTHER}:assumed-role/app/s-1"],
+    ]
+    return {"AWS": seeded.choice(whole)} if seeded.random() < 0.6 else _names(seeded)
+
+
 def a_statement(seeded: Random, kind: str, effect: str | None = None) -> Json:
     """A statement of one kind of document: `key`, `identity` or `rcp`."""
     effect = effect or ("Deny" if kind == "rcp" else seeded.choice(["Allow", "Allow", "Allow", "Deny"]))
     narrow = effect == "Deny" and seeded.random() < 0.6
-    actions = ACTIONS if narrow else [*ACTION_PATTERNS, "*", "kms:*", "kms:*"]
-    resources = [*RESOURCE_PATTERNS, "*", "*", "*", "*", "*"]
+    actions = ACTIONS if narrow else [*ACTION_PATTERNS, *["*", "kms:*"] * 4]
+    resources = [*RESOURCE_PATTERNS, *["*"] * 10]
     statement: Json = {
         "Effect": effect,
         "NotAction" if seeded.random() < 0.1 else "Action": _some(seeded, actions),
@@ -277,11 +306,11 @@ def a_statement(seeded: Random, kind: str, effect: str | None = None) -> Json:
     if kind == "key" and seeded.random() < 0.03:
         statement.pop(seeded.choice([name for name in statement if name in {"Action", "Resource"}] or ["Sid"]), None)
     if kind == "key":
-        excepts = effect == "Deny" and seeded.random() < 0.2
-        statement["NotPrincipal" if excepts else "Principal"] = _names(seeded)
+        excepts = effect == "Deny" and seeded.random() < 0.25
+        statement["NotPrincipal" if excepts else "Principal"] = _excepted(seeded) if excepts else _names(seeded)
     elif kind == "rcp":
         statement["Principal"] = "*"
-    if seeded.random() < (0.55 if effect == "Deny" else 0.4):
+    if seeded.random() < (0.65 if effect == "Deny" else 0.5):
         statement["Condition"] = _condition(seeded, key_policy=kind == "key")
     return statement
 
@@ -311,19 +340,25 @@ def _key_policy(seeded: Random, principal: Json) -> str:
     return json.dumps(document)
 
 
-def _a_grant(seeded: Random, number: int) -> Json:
+def _a_grant(seeded: Random, number: int, principal: Json, pairs: Json) -> Json:
+    """A grant; every other one names who asks, or who is behind his session."""
     constraints: Json = {}
     if seeded.random() < 0.6:
         kind = seeded.choice(["EncryptionContextEquals", "EncryptionContextSubset"])
-        constraints[kind] = dict(seeded.sample(PAIRS, seeded.randint(1, 2)))
+        wanted = pairs or dict(seeded.sample(PAIRS, seeded.randint(1, 2)))
+        if seeded.random() < 0.4:
+            wanted = {seeded.choice([key, key.swapcase()]): seeded.choice([wanted[key], "a"]) for key in wanted}
+        constraints[kind] = wanted if seeded.random() < 0.6 else dict(seeded.sample(PAIRS, seeded.randint(1, 2)))
     if seeded.random() < 0.15:
         constraints["SourceArn"] = seeded.choice(SOURCE_ARNS)
+    asked = principal_of(principal)
+    own = [name for name in (asked.arn, asked.issuer_arn) if name in GRANTEES]
     return {
         "id": f"grant-{number}",
-        "grantee": seeded.choice(GRANTEES),
-        "operations": seeded.sample(OPERATIONS, seeded.randint(1, 4)),
+        "grantee": seeded.choice(own if own and seeded.random() < 0.5 else GRANTEES),
+        "operations": seeded.sample(OPERATIONS, seeded.randint(1, 5)),
         "constraints": constraints,
-        "issuing_account": seeded.choice([ACCOUNT, ACCOUNT, OTHER]),
+        "issuing_account": seeded.choice([ACCOUNT, asked.account or ACCOUNT, OTHER]),
     }
 
 
@@ -341,13 +376,14 @@ def _context(seeded: Random, principal: Json, pairs: Json) -> Json:
         context["kms:EncryptionContextKeys"] = list(pairs)
     context["aws:ResourceAccount"] = ACCOUNT
     optional: Json = {
-        "aws:SourceIp": seeded.choice(["10.1.2.3", "192.0.2.1", "2001:db8::1"]),
-        "kms:RotationPeriodInDays": seeded.choice(["90", "365", "400"]),
-        "aws:CurrentTime": seeded.choice(["2026-11-24T09:00:00Z", "2029-12-31T23:59:59Z"]),
+        "aws:SourceIp": seeded.choice(["10.1.2.3", "192.0.2.1", "2001:db8::1", "AWS Internal"]),
+        "kms:RotationPeriodInDays": seeded.choice(["90", "365", "400", "ninety"]),
+        "aws:CurrentTime": seeded.choice(["2026-11-24T09:00:00Z", "2029-12-31T23:59:59Z", "2030-01-01T00:00:00Z"]),
         "aws:SecureTransport": seeded.choice(["true", "false"]),
         "aws:TagKeys": seeded.sample(["a", "b", "c"], seeded.randint(1, 3)),
         "aws:PrincipalTag/key": seeded.choice(["a", "alice", "*", "1234abcd-12ab-34cd-56ef-1234567890ab"]),
         "aws:SourceArn": seeded.choice(SOURCE_ARNS),
+        "aws:userid": seeded.choice(["AIDA", "alice"]),
     }
     return context | {key: value for key, value in optional.items() if seeded.random() < 0.6}
 
@@ -365,14 +401,20 @@ def a_case(seeded: Random) -> Json:
         "principal": principal,
         "identity": [json.dumps(a_document(seeded, "identity")) for _ in range(seeded.randrange(3))],
         "boundary": _limit(seeded) if is_bounded and seeded.random() < 0.25 else None,
-        "session": [_limit(seeded)] if is_session and seeded.random() < 0.6 else None,
-        "service_controls": [[_limit(seeded)] for _ in range(seeded.choice([0, 0, 0, 1, 2]))],
+        "session": [_limit(seeded) for _ in range(seeded.choice([1, 1, 2]))]
+        if is_session and seeded.random() < 0.6
+        else None,
+        "service_controls": [
+            [_limit(seeded) for _ in range(seeded.choice([1, 1, 2]))] for _ in range(seeded.choice([0, 0, 0, 1, 2]))
+        ],
         "resource_controls": [json.dumps(a_document(seeded, "rcp", 1))] if seeded.random() < 0.1 else [],
         "action": seeded.choice(KEYLESS_ACTIONS if keyless else ACTIONS),
         "resource": "*" if keyless else KEY,
         "resource_account": owner,
         "key_policy": None if keyless else _key_policy(seeded, principal),
-        "grants": [] if keyless else [_a_grant(seeded, number) for number in range(seeded.choice([0, 0, 1, 2]))],
+        "grants": []
+        if keyless
+        else [_a_grant(seeded, number, principal, pairs) for number in range(seeded.choice([0, 1, 1, 2]))],
         "encryption_context": pairs,
         "context": _context(seeded, principal, pairs) | {"aws:ResourceAccount": owner},
     }

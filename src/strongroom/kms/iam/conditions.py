@@ -9,8 +9,9 @@ A condition compares what the request says of one key with the values that the p
 6. otherwise the one value matches one of the policy's values, or with a negated operator none of them.
 
 Where a request says two things under names that differ in case only (two tags, two pairs of an encryption context), an
-Allow needs both to hold, a Deny one. A variable that cannot be filled in makes an Allow's condition fail; in a Deny its
-value matches nothing. A value of the request that is no number, date or address, matches nothing.
+Allow needs both to hold, a Deny one, quantified or not. A variable that cannot be filled in makes an Allow's condition
+fail, unless 2 holds; in a Deny its value matches nothing. A value of the request that is no number, date or address,
+matches nothing.
 
 Sources: IAM user guide, "IAM JSON policy elements: Condition operators", "Conditions with multiple context keys or values",
 "Single-valued vs. multivalued context keys". Names of keys fold case, values do not.
@@ -253,7 +254,7 @@ class Condition(msgspec.Struct, frozen=True):
         if row is None:  # 3
             return (values is None) in self.comparands
         if values is None:
-            if self.quantifier is Quantifier.ALL or self.if_exists:  # 1, 2
+            if self.if_exists:  # 2
                 return True
             if self.quantifier is Quantifier.ANY:
                 return False
@@ -261,18 +262,14 @@ class Condition(msgspec.Struct, frozen=True):
             comparands = self._comparands(row, context, strict=allows)
         except UnresolvedVariableError:
             return False
-        if values is None:  # 4
-            return row.negated
-        if self.quantifier is Quantifier.ALL:
-            return all(_matches(row, value, comparands) for value in values)
-        if self.quantifier is Quantifier.ANY:
-            return any(_matches(row, value, comparands) for value in values)
-        if is_multivalued(self.key):  # 5
+        if values is None:  # 1, 4
+            return row.negated or self.quantifier is Quantifier.ALL
+        matched = (_matches(row, value, comparands) for value in values)
+        if not is_multivalued(self.key):  # 6; more than one are of names that differ in case only
+            return all(matched) if allows else any(matched)
+        if self.quantifier is Quantifier.ONE:  # 5
             return False
-        if len(values) == 1:  # 6
-            return _matches(row, values[0], comparands)
-        matched = [_matches(row, value, comparands) for value in values]
-        return all(matched) if allows else any(matched)
+        return all(matched) if self.quantifier is Quantifier.ALL else any(matched)  # 1
 
     def _comparands(self, row: Operator, context: Context, *, strict: bool) -> Sequence[Any]:
         if not self.templates:

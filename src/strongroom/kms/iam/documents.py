@@ -115,7 +115,7 @@ class Statement(msgspec.Struct, frozen=True):
     def covers(self, resource: str, context: Context) -> bool:
         """Whether it is about a resource. What cannot be filled in makes an Allow be about nothing."""
         try:
-            matched = self.resources.matches(resource, context, strict=self.allows and self.excepts_resources)
+            matched = self.resources.matches(resource, context, strict=self.allows)
         except UnresolvedVariableError:
             return False
         return matched is not self.excepts_resources

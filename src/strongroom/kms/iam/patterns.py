@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 import msgspec
@@ -241,19 +242,19 @@ class Patterns(msgspec.Struct, frozen=True):
         """Whether one of them stands for the value. One whose variables cannot be filled in stands for nothing.
 
         Raises:
-            UnresolvedVariableError: with `strict`, instead.
+            UnresolvedVariableError: with `strict`, instead; also where another of them stands for the value.
         """
+        if strict:
+            for template in self.templates:
+                template.resolve(context)
         if value in self.exact or value.startswith(self.prefixes) or any(glob.matches(value) for glob in self.globs):
             return True
-        return any(glob.matches(value) for glob in self._filled_in(context, strict=strict))
+        return any(glob.matches(value) for glob in self._filled_in(context))
 
-    def _filled_in(self, context: Context, *, strict: bool) -> Iterator[Glob]:
+    def _filled_in(self, context: Context) -> Iterator[Glob]:
         for template in self.templates:
-            try:
+            with suppress(UnresolvedVariableError):
                 yield parse_glob(template.resolve(context))
-            except UnresolvedVariableError:
-                if strict:
-                    raise
 
 
 def parse_patterns(texts: Iterable[str], *, variables: bool = False, folds: bool = False) -> Patterns:
