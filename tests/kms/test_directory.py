@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -22,6 +23,7 @@ WEIGHT_MAX = 6
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
     monkeypatch.setattr(directory_module, "_WEIGHT_MAX", WEIGHT_MAX)
+    monkeypatch.setattr(directory_module, "_POLICY_CHARS_PER_WEIGHT", 1_024)
     room = Room(tmp_path / "store.db")
     asyncio.run(room.fill())
     room.directory.refresh(lambda: None)
@@ -107,5 +109,19 @@ def test_keys_with_the_same_policy_share_its_text_and_its_document(room: Room) -
         assert one.record.key_policy is other.record.key_policy
         assert one.policy is other.policy
         assert one.record.region is other.record.region
+
+    asyncio.run(scene())
+
+
+def test_long_policies_are_remembered_by_few_and_their_decisions_die_with_their_keys(room: Room) -> None:
+    async def scene() -> None:
+        short, other_short, long = await make(room), await make(room), await make(room, policy_chars=4 * 1_024)
+        first, second, third = [await look_up(room, key_id) for key_id in (short, other_short, long)]
+        assert first.policy is second.policy
+        for entry in (first, third):
+            entry.remember(room.caller, "kms:Encrypt", cast("Any", "decided"))
+        assert second.decision(room.caller, "kms:Encrypt") == "decided"
+        assert third.decision(room.caller, "kms:Encrypt") == "decided"
+        assert len(room.caller.decisions) == 1, "a long document is not kept alive by its callers"
 
     asyncio.run(scene())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
@@ -36,7 +36,8 @@ from strongroom.kms.repositories import (
 )
 from strongroom.protocol.arn import format_key_arn
 
-_WEIGHT_MAX: Final = 50_000
+# AWS's quota of 100,000 keys fits whole, and what is used of it besides; 3 KiB a key.
+_WEIGHT_MAX: Final = 110_000
 _DECISIONS_MAX: Final = 1_000
 _ALIASES_MAX: Final = 1_000
 PARTITION: Final = "aws"
@@ -44,22 +45,28 @@ _KEY_ID_CHARS: Final = 36
 
 # Most keys have one of a few policies, word for word: parsing one costs as much as all the rest of a key not cached.
 _POLICIES_MAX: Final = 1_000
-# A key with one material and a policy of less than this weighs 1, which is about a KiB and a half.
-_POLICY_CHARS_PER_WEIGHT: Final = 1_024
+_SHORT_POLICY_CHARS_MAX: Final = 2_048
+# A long one takes up to half a MiB when it is parsed: few are remembered, and in a key's entry it counts as what it takes.
+_LONG_POLICIES_MAX: Final = 32
+_POLICY_CHARS_PER_WEIGHT: Final = 128
 _weight_of_key: Final = attrgetter("weight")
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-@lru_cache(_POLICIES_MAX)
 def parse_key_policy(text: str) -> PolicyDocument:
     """A key's policy, parsed; documents are immutable, so keys may share one.
 
     Raises:
         PolicyError: as `parse_policy`; a stored one was taken before.
     """
-    return parse_policy(text, PolicyKind.KEY)
+    return _parse_short(text) if len(text) <= _SHORT_POLICY_CHARS_MAX else _parse_long(text)
+
+
+_parse: Final = partial(parse_policy, kind=PolicyKind.KEY)
+_parse_short: Final = lru_cache(_POLICIES_MAX)(_parse)
+_parse_long: Final = lru_cache(_LONG_POLICIES_MAX)(_parse)
 
 
 class Material:
@@ -82,7 +89,7 @@ class Material:
 class KeyEntry:
     """A KMS key with everything that a request needs of it."""
 
-    __slots__ = ("_decisions", "arn", "current", "materials", "policy", "record", "touched_part")
+    __slots__ = ("_decides_alone", "_decisions", "arn", "current", "materials", "policy", "record", "touched_part")
 
     def __init__(
         self, record: KeyRecord, materials: Sequence[MaterialRecord], policy: PolicyDocument | None = None
@@ -95,22 +102,26 @@ class KeyEntry:
         (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
         # How the audit trail names the key together with a material: kept here by `kms/trail.py`.
         self.touched_part: tuple[str | None, bytes] | None = None
-        # Those that depend on which key this is; most keys have none.
+        # Whether decisions depend on which key this is, or would keep a long document alive after its keys.
+        self._decides_alone: Final = self.policy.names_resources or len(record.key_policy) > _SHORT_POLICY_CHARS_MAX
+        # Such decisions; most keys have none.
         self._decisions: dict[tuple[PrincipalEntry, str], Decision | VaryingDecision] | None = None
 
     @property
     def weight(self) -> int:
         """What it takes of a cache's room."""
-        return len(self.materials) + len(self.record.key_policy) // _POLICY_CHARS_PER_WEIGHT
+        chars = len(self.record.key_policy)
+        own = 0 if chars <= _SHORT_POLICY_CHARS_MAX else chars // _POLICY_CHARS_PER_WEIGHT
+        return len(self.materials) + own
 
     def decision(self, caller: PrincipalEntry, action: str) -> Decision | VaryingDecision | None:
         """What was decided before, if it was."""
-        if caller.names_resources or self.policy.names_resources:
+        if caller.names_resources or self._decides_alone:
             return None if self._decisions is None else self._decisions.get((caller, action))
         return caller.decisions.get((self.policy, self.record.account, action))
 
     def remember(self, caller: PrincipalEntry, action: str, decision: Decision | VaryingDecision) -> None:
-        if caller.names_resources or self.policy.names_resources:
+        if caller.names_resources or self._decides_alone:
             if self._decisions is None or len(self._decisions) >= _DECISIONS_MAX:
                 self._decisions = {}
             self._decisions[caller, action] = decision
