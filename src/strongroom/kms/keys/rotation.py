@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from strongroom.boundary.messages import GenerateHbk, HbkAnswer
 from strongroom.kms.faults import UnsupportedOperationException
 from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.keys.material import make_material
 from strongroom.kms.permits import Permit
-from strongroom.kms.repositories import Change, KeyRecord, MaterialRecord, MaterialState, Put, RotationType
+from strongroom.kms.repositories import Change, KeyRecord, MaterialState, Put, RotationType
 from strongroom.kms.service import Service
 
 DAY_S: Final = 86_400.0
@@ -80,23 +80,7 @@ async def rotate(
     """
     kms_key, old = entry.record, entry.current.record
     making, storing = service.gate.rotation(permit, kms_key.key_id)
-    answer = await service.link.call(  # 1
-        (making,),
-        (),
-        lambda request_id: GenerateHbk(
-            request_id, kms_key.key_id, kms_key.account, kms_key.region, kms_key.spec, kms_key.usage
-        ),
-        HbkAnswer,
-    )
-    new = MaterialRecord(
-        hbkid=answer.hbkid,
-        version=1,
-        key_id=kms_key.key_id,
-        state=MaterialState.CURRENT,
-        ekt=answer.ekt,
-        created_at_s=service.clock(),
-        rotation=rotation,
-    )
+    new = await make_material(service, making, kms_key, service.clock(), rotation)  # 1
     retired = msgspec.structs.replace(old, version=old.version + 1, state=MaterialState.NON_CURRENT)
     changed = msgspec.structs.replace(kms_key, version=kms_key.version + 1, next_rotation_at_s=next_rotation_at_s)
     # The old one steps down first: at no moment may a key have two that are current.

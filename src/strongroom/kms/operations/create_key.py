@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from strongroom.boundary.messages import GenerateHbk, HbkAnswer
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import (
     CustomKeyStoreNotFoundException,
@@ -14,12 +13,13 @@ from strongroom.kms.faults import (
 )
 from strongroom.kms.gate import Demand, OnAccount
 from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.keys.material import make_material
 from strongroom.kms.operations.key_policies import default_policy, require_no_lockout, require_policy
 from strongroom.kms.operations.metadata import key_metadata
 from strongroom.kms.operations.requests import ENCRYPT_DECRYPT, SYMMETRIC_DEFAULT
 from strongroom.kms.operations.tags import add_tags
 from strongroom.kms.permits import KEYLESS
-from strongroom.kms.repositories import KeyRecord, KeyState, MaterialRecord, MaterialState, Put
+from strongroom.kms.repositories import KeyRecord, KeyState, MaterialRecord, Put
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import CreateKeyRequest, CreateKeyResponse
 
@@ -72,22 +72,7 @@ async def _make(service: Service, call: Call, record: KeyRecord) -> MaterialReco
     for admission in tagging:
         admission.permit.redeem(KEYLESS)
     storing = service.gate.follow_up(creation.permit, record.key_id)
-    answer = await service.link.call(  # 4
-        (creation.permit,),
-        (),
-        lambda request_id: GenerateHbk(
-            request_id, record.key_id, record.account, record.region, record.spec, record.usage
-        ),
-        HbkAnswer,
-    )
-    material = MaterialRecord(
-        hbkid=answer.hbkid,
-        version=1,
-        key_id=record.key_id,
-        state=MaterialState.CURRENT,
-        ekt=answer.ekt,
-        created_at_s=record.created_at_s,
-    )
+    material = await make_material(service, creation.permit, record, record.created_at_s)  # 4
     await service.directory.commit(  # 5
         ((storing, record.key_id),), [Put(record, replaces=None), Put(material, replaces=None)]
     )
