@@ -25,7 +25,7 @@ from strongroom.cli.admin_socket import ask, ask_worker, workers
 from strongroom.kms.wire.acceptor import STAND_BY
 from testkit.installation import Installation, client, free_port
 from testkit.raw import Raw, RawKms, assert_allowed
-from testkit.workers import Workers, connection_to, stopped, worker_of
+from testkit.workers import Workers, connection_to, stop_between_commits, stopped, worker_of
 
 COUNT = 4
 
@@ -175,7 +175,7 @@ def _answers(installation: Installation, worker: str) -> bool:
 
 def test_with_one_worker_stopped_and_killed_the_others_serve_and_it_comes_back(own: Installation) -> None:
     pid = own.pids_of("kms")["w3"]
-    os.kill(pid, signal.SIGSTOP)
+    stop_between_commits(pid, own.home / "service" / "store.db")
     raw = RawKms(own)
     assert_allowed(raw.call("CreateKey"))
     os.kill(pid, signal.SIGKILL)
