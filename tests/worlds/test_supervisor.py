@@ -24,7 +24,7 @@ from strongroom.cli.admin_socket import ask
 from strongroom.supervisor.actors import Worker
 from strongroom.supervisor.children import BackOff
 from strongroom.supervisor.home import Home, HomeError
-from strongroom.supervisor.listeners import Listeners
+from strongroom.supervisor.listeners import Listeners, bind_public
 from strongroom.supervisor.preparation import Options
 from strongroom.supervisor.supervise import Supervisor
 from testkit.installation import Installation, free_port
@@ -405,7 +405,7 @@ def test_a_restarted_service_that_hangs_is_ended_and_due_again_and_a_first_one_i
     for announced in (True, False):
         supervisor = Supervisor(options)
         supervisor._announced = announced
-        listeners = Listeners("127.0.0.1", free_port(), _run_directory(supervisor.home), ["w1"])
+        listeners = Listeners(bind_public("127.0.0.1", free_port()), None, _run_directory(supervisor.home), ["w1"])
         (worker,) = supervisor._workers = [Worker("w1", "", os.getuid(), listeners)]
         worker.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         worker.channel, silent = socket.socketpair()
@@ -426,7 +426,7 @@ def test_a_restarted_service_that_hangs_is_ended_and_due_again_and_a_first_one_i
 
 
 def test_no_worker_can_take_the_memory_away_in_which_workers_tell_their_loads(tmp_path: Path) -> None:
-    listeners = Listeners("127.0.0.1", free_port(), _run_directory(Home(tmp_path)), ["w1", "w2"])
+    listeners = Listeners(bind_public("127.0.0.1", free_port()), None, _run_directory(Home(tmp_path)), ["w1", "w2"])
     try:
         for size in (0, 4096):
             with pytest.raises(PermissionError):

@@ -307,6 +307,7 @@ def test_a_port_that_somebody_has_is_said_in_a_line_and_the_home_starts_elsewher
         )
         assert done.returncode == 1
         assert done.stderr == f"strongroom: 127.0.0.1 port {own.port} cannot be served on: Address already in use\n"
+        assert not second.home.exists(), "a start that cannot serve decides nothing"
         second.port = free_port()
         second.start()
     finally:

@@ -111,7 +111,7 @@ def _credential(home: Path) -> Iterator[Finding]:
     first = home / "service" / "first-access-key"
     try:
         if first.exists():
-            yield "weak", f"the first access key still lies in {first}: move it away, backups would hold it"
+            yield "weak", f"the first access key still lies in {first}: move it away, whoever reads service/ has it"
     except PermissionError:
         pass
 

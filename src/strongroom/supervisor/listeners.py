@@ -31,15 +31,11 @@ class Listeners:
     """Open until `close`; `listen` lets the first connection in."""
 
     def __init__(
-        self, address: str, port: int, home: Home, workers: Sequence[str], metrics: tuple[str, int] | None = None
+        self, public: socket.socket, metrics: socket.socket | None, home: Home, workers: Sequence[str]
     ) -> None:
-        """Bind everything; `metrics` is where whoever watches may ask for numbers.
-
-        Raises:
-            HomeError: somebody else listens there, or this machine has no such address.
-        """
-        self.public: Final = _bind_public(address, port)
-        self.metrics: Final = None if metrics is None else _bind_public(*metrics)
+        """Bind the operators' sockets; `public` and `metrics`, where whoever watches may ask for numbers, are bound."""
+        self.public: Final = public
+        self.metrics: Final = metrics
         self.operators: Final = _bind_unix(home.admin_socket)
         for left in home.run_kms.glob("w*.sock"):
             left.unlink()
@@ -78,7 +74,12 @@ class Listeners:
             listening.close()
 
 
-def _bind_public(address: str, port: int) -> socket.socket:
+def bind_public(address: str, port: int) -> socket.socket:
+    """A bound socket that lets nobody in yet.
+
+    Raises:
+        HomeError: somebody else listens there, or this machine has no such address.
+    """
     listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         # A port whose last connections have not timed out yet is still ours to take.

@@ -26,7 +26,7 @@ from strongroom.supervisor.actors import Hsm, Worker
 from strongroom.supervisor.banner import print_banner
 from strongroom.supervisor.home import Home, HomeError, HomeSettings
 from strongroom.supervisor.hsm_control import service_host_public
-from strongroom.supervisor.listeners import Listeners
+from strongroom.supervisor.listeners import Listeners, bind_public
 from strongroom.supervisor.preparation import Options, Prepared, describe_region, prepare, write_kms_config
 from strongroom.supervisor.service_manager import READY, STOPPING, tell_service_manager
 from strongroom.supervisor.users import Users
@@ -70,14 +70,18 @@ class Supervisor:
         return self.prepared.users
 
     def prepare(self) -> None:
-        """See `preparation.prepare`; and who else listens where we shall."""
-        self._prepared = prepare(self.home, self._options)
+        """See `preparation.prepare`. The addresses are taken before it: a start that cannot serve decides nothing."""
         options = self._options
-        if "kms" in options.actors:
-            names = [f"w{number}" for number in range(1, options.workers + 1)]
-            self._listeners = Listeners(options.listen, options.port, self.home, names, options.metrics)
-            config, uid = str(self.home.kms_config), self.users.kms
-            self._workers = [Worker(name, config, uid, self._listeners) for name in names]
+        if "kms" not in options.actors:
+            self._prepared = prepare(self.home, options)
+            return
+        public = bind_public(options.listen, options.port)
+        metrics = None if options.metrics is None else bind_public(*options.metrics)
+        self._prepared = prepare(self.home, options)
+        names = [f"w{number}" for number in range(1, options.workers + 1)]
+        self._listeners = Listeners(public, metrics, self.home, names)
+        config, uid = str(self.home.kms_config), self.users.kms
+        self._workers = [Worker(name, config, uid, self._listeners) for name in names]
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────────────
 
