@@ -59,10 +59,18 @@ class Installation:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Installation:
-        """Start and wait until it serves."""
+        """Start and wait until all of it serves: every worker, each with every region."""
+        said = self._announced()
         self.launch()
         self.wait_until_ready()
+        given_up = time.monotonic() + START_S_MAX
+        while self._announced() == said and time.monotonic() < given_up:
+            time.sleep(0.01)
         return self
+
+    def _announced(self) -> int:
+        """How often a start of this home came to its end."""
+        return self.output.read_text().count("Strongroom serves.") if self.output.exists() else 0
 
     def launch(self) -> None:
         """Start, and wait for nothing."""
