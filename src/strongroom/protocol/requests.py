@@ -19,20 +19,27 @@ _LIST_NAMES_KEPT_MAX: Final = 64
 _LIST_BYTES_KEPT_MAX: Final = 2048
 
 
+# What says, beside a length, where a request ends or when its body comes.
+_FRAMING: Final = frozenset((b"transfer-encoding", b"upgrade", b"expect"))
+
+
 class HeaderNames:
     """The header names of a request, as spelled and in their order.
 
     `place_of` gives the place of a lower-case name, the last one where it occurs again; then `are_unique` is False.
+    `length_place` is that of Content-Length; where they `are_plain`, it alone frames the body, and once at most.
     What is not `is_kept` is another object for every request: nothing can be found again by it.
     """
 
-    __slots__ = ("are_unique", "is_kept", "place_of", "size_bytes", "spelled")
+    __slots__ = ("are_plain", "are_unique", "is_kept", "length_place", "place_of", "size_bytes", "spelled")
 
     def __init__(self, spelled: tuple[bytes, ...]) -> None:
         self.spelled: Final = spelled
         self.size_bytes: Final = sum(map(len, spelled))
         self.place_of: Final = {name.lower(): place for place, name in enumerate(spelled)}
         self.are_unique: Final = len(self.place_of) == len(spelled)
+        self.length_place: Final = self.place_of.get(b"content-length")
+        self.are_plain: Final = self.are_unique and self.place_of.keys().isdisjoint(_FRAMING)
         self.is_kept: Final = len(spelled) <= _LIST_NAMES_KEPT_MAX and self.size_bytes <= _LIST_BYTES_KEPT_MAX
 
 

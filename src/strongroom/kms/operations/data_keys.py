@@ -50,12 +50,14 @@ async def generate(service: Service, call: Call, request: DataKeyRequest, *, wit
     (admission,) = call.admissions
     entry = admission.key
     require_encryption_key(entry, call.operation)
-    stop_if_dry_run(request.DryRun, admission)
+    if request.DryRun:
+        stop_if_dry_run(request.DryRun, admission)
+    current = entry.current
     answer = await service.link.call(
         (admission.permit,),
-        (entry.current.handle,),
+        (current.handle,),
         lambda request_id, key: GenerateDataKey(request_id, key, length, context, with_plaintext),
         DataKeyAnswer,
     )
-    call.key_material_id = entry.current.material_id
+    call.key_material_id = current.material_id
     return answer

@@ -22,6 +22,6 @@ async def run(service: Service, call: Call, request: GenerateDataKeyRequest) -> 
     return GenerateDataKeyResponse(
         CiphertextBlob=answer.blob,
         Plaintext=answer.plaintext,
-        KeyId=call.admissions[0].key.arn,
+        KeyId=call.touched[0].arn,
         KeyMaterialId=call.key_material_id,
     )

@@ -59,7 +59,10 @@ def encryption_context(context: dict[str, str] | None) -> dict[str, str]:
     if not context:
         return {}
     # A character has four bytes at most, a pair four of its own: only what could be too long is measured exactly.
-    if (sum(map(len, context)) + sum(map(len, context.values())) + len(context)) * 4 + 2 > CONTEXT_BYTES_MAX:
+    chars = len(context)
+    for name, value in context.items():
+        chars += len(name) + len(value)
+    if chars * 4 + 2 > CONTEXT_BYTES_MAX:
         try:
             canonical_context(context)
         except ContextTooLongError:

@@ -18,7 +18,7 @@ from typing import Final, cast
 
 import httptools
 
-from strongroom.protocol.requests import HttpRequest, header_names
+from strongroom.protocol.requests import HeaderNames, HttpRequest, header_names
 
 # 262,144 bytes of attestation document in base64, the largest member of the model, and the rest of its request.
 BODY_BYTES_MAX: Final = 512 * 1024
@@ -162,6 +162,7 @@ class HttpConnection(asyncio.Protocol):
         "_names",
         "_parser",
         "_queue",
+        "_read_bytes",
         "_request_names",
         "_started_s",
         "_target",
@@ -190,6 +191,8 @@ class HttpConnection(asyncio.Protocol):
         self._target = b""
         self._names: list[bytes] = []
         self._values: list[bytes] = []
+        # How much came with the last read.
+        self._read_bytes = 0
         self._request_names = _NO_NAMES
         self._header_bytes = 0
         self._in_head = False
@@ -217,6 +220,7 @@ class HttpConnection(asyncio.Protocol):
         del self._parser
 
     def data_received(self, data: bytes) -> None:
+        self._read_bytes = len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -270,21 +274,24 @@ class HttpConnection(asyncio.Protocol):
         if len(values) > HEADERS_MAX:
             raise _BrokenError(431)
         self._request_names = names = header_names(tuple(self._names))
-        if names.size_bytes + sum(map(len, values)) > HEADER_BYTES_MAX:
+        # What came with one read, and this alone, is measured exactly only where it could be too much.
+        could_be_long = self._header_bytes + self._read_bytes > HEADER_BYTES_MAX
+        if could_be_long and names.size_bytes + sum(map(len, values)) > HEADER_BYTES_MAX:
             raise _BrokenError(431)
-        place_of = names.place_of
-        length_place = place_of.get(b"content-length")
-        if length_place is not None:
-            _require_length(values[length_place])
-            if not names.are_unique:
-                for name, value in zip(names.spelled, values, strict=True):
-                    if name.lower() == b"content-length":
-                        _require_length(value)
+        if names.length_place is not None:
+            _require_length(values[names.length_place])
+        if not names.are_plain:
+            self._require_framing(names)
+
+    def _require_framing(self, names: HeaderNames) -> None:
+        for name, value in zip(names.spelled, self._values, strict=True):
+            if name.lower() == b"content-length":
+                _require_length(value)
         # The parser would take an upgrade's body for the other protocol's first bytes.
-        if b"transfer-encoding" in place_of or b"upgrade" in place_of:
+        if b"transfer-encoding" in names.place_of or b"upgrade" in names.place_of:
             raise _BrokenError(400)
         # Behind an answer that is still due it would be read as that one's; such a client sends its body anyway.
-        if b"expect" in place_of and not self._busy:
+        if b"expect" in names.place_of and not self._busy:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -306,7 +313,8 @@ class HttpConnection(asyncio.Protocol):
         self._started_s = 0.0
         self._edge.held_bytes -= self._held
         self._held = 0
-        method = self._parser.get_method().decode("ascii", "replace")
+        received = self._parser.get_method()
+        method = "POST" if received == b"POST" else received.decode("ascii", "replace")
         body = b"".join(self._body) if isinstance(self._body, list) else self._body
         request = HttpRequest(method, self._target, self._request_names, self._values, body)
         self._forget()
