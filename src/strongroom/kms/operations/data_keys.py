@@ -50,8 +50,7 @@ async def generate(service: Service, call: Call, request: DataKeyRequest, *, wit
     (admission,) = call.admissions
     entry = admission.key
     require_encryption_key(entry, call.operation)
-    if request.DryRun:
-        stop_if_dry_run(request.DryRun, admission)
+    stop_if_dry_run(request.DryRun, admission)
     current = entry.current
     answer = await service.link.call(
         (admission.permit,),

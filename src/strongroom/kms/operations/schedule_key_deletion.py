@@ -10,6 +10,7 @@ from strongroom.kms.calls import Call
 from strongroom.kms.faults import ValidationException
 from strongroom.kms.gate import Demand, OnKey
 from strongroom.kms.keys.lifecycle import require_state
+from strongroom.kms.keys.rotation import DAY_S
 from strongroom.kms.operations.key_changes import change_key
 from strongroom.kms.repositories import KeyState
 from strongroom.kms.service import Service
@@ -18,7 +19,6 @@ from strongroom.kms.wire.shapes import ScheduleKeyDeletionRequest, ScheduleKeyDe
 # KMS API reference, ScheduleKeyDeletion: "it must be between 7 and 30, inclusive"; the model itself takes 1 to 365.
 _WINDOW_DAYS_MIN: Final = 7
 _WINDOW_DAYS_MAX: Final = 30
-_DAY_S: Final = 86_400.0
 
 
 def demands(request: ScheduleKeyDeletionRequest) -> Sequence[Demand]:
@@ -30,7 +30,7 @@ async def run(service: Service, call: Call, request: ScheduleKeyDeletionRequest)
     (admission,) = call.admissions
     require_state(admission.key, call.operation)
     window_days = request.PendingWindowInDays or _WINDOW_DAYS_MAX
-    deletion_at_s = service.clock() + window_days * _DAY_S
+    deletion_at_s = service.clock() + window_days * DAY_S
     # The rotation schedule stays in the record: a cancelled deletion restores it.
     await change_key(service, call, state=KeyState.PENDING_DELETION, deletion_at_s=deletion_at_s)
     call.response_elements = {
