@@ -31,6 +31,9 @@ class Reporting:
         self._listener = MetricsListener(listening, self.scrape, sources.clock)
 
     def start(self) -> None:
+        """Tell the others first: a worker that stands still right after it was seen is one that they know."""
+        if self._files is not None:
+            self._files.write(take_snapshot(self._worker, self._sources))
         self._listener.start()
 
     def scrape(self) -> bytes:
