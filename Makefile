@@ -61,9 +61,8 @@ lint: $(VENV)/.installed-test  ## ruff, mypy --strict, the import walls
 demo: install  ## the story of an envelope in the terminal, with a real 50 MB file
 	@$(BIN)/strongroom demo $(ARGS)
 
-shapes: $(VENV)/.installed-test  ## generate kms/wire/shapes.py from the installed botocore's model
+shapes: $(VENV)/.installed-test  ## generate kms/wire/*shapes.py from the installed botocore's models
 	@$(BIN)/python scripts/generate_shapes.py
-	@$(BIN)/ruff format --quiet src/strongroom/kms/wire/shapes.py
 
 docs: $(VENV)/.installed  ## generate docs/key-states.md from the table of operations and key states
 	@$(BIN)/python scripts/generate_key_states.py

@@ -28,6 +28,28 @@ _PRIMITIVES: Final[dict[Any, Kind]] = {
 PATTERN_PREFIX: Final = "(?a)^(?:"
 PATTERN_SUFFIX: Final = r")\Z"
 
+# Java's classes of letters, separators and numbers, which `re` lacks, and the same characters as `re` can say them: its
+# `\w` has all letters and numbers when it is not restricted to ASCII, and Unicode has 19 separators.
+_JAVA_CLASSES: Final = r"\p{L}\p{Z}\p{N}_"
+_SAME_CLASSES: Final = r"\w\x20\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_UNICODE_PREFIX: Final = "(?u:"
+_UNICODE_SUFFIX: Final = ")"
+
+
+def anchored_pattern(published: str) -> str:
+    """Return AWS's pattern, which is one of Java's, as a pattern of `re` that must match the whole text."""
+    if _JAVA_CLASSES in published:
+        published = f"{_UNICODE_PREFIX}{published.replace(_JAVA_CLASSES, _SAME_CLASSES)}{_UNICODE_SUFFIX}"
+    return f"{PATTERN_PREFIX}{published}{PATTERN_SUFFIX}"
+
+
+def published_pattern(anchored: str) -> str:
+    """Return what `anchored_pattern` was given: the pattern as AWS's model and its messages spell it."""
+    inner = anchored.removeprefix(PATTERN_PREFIX).removesuffix(PATTERN_SUFFIX)
+    if inner.startswith(_UNICODE_PREFIX):
+        inner = inner.removeprefix(_UNICODE_PREFIX).removesuffix(_UNICODE_SUFFIX)
+    return inner.replace(_SAME_CLASSES, _JAVA_CLASSES)
+
 
 class Shape(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A structure of the API: immutable, absent members are not sent, and its values stay out of logs.
@@ -69,7 +91,7 @@ class Rule:
     def published_pattern(self) -> str:
         """Return the pattern as AWS's model and its messages spell it."""
         assert self.pattern is not None
-        return self.pattern.pattern.removeprefix(PATTERN_PREFIX).removesuffix(PATTERN_SUFFIX)
+        return published_pattern(self.pattern.pattern)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ By `scripts/generate_shapes.py`, from the `kms` model (API version 2014-11-01) o
 * Blobs are `bytes` (base64 on the wire; lengths count decoded bytes), timestamps are seconds since 1970.
 * A pattern must match the whole text, in ASCII, as Java's `matches` does: `(?a)^(?:` … `)\\Z`.
 * `repr` of a structure names its members and shows no value. `extra={"sensitive": True}` marks what no message may repeat.
-* Exceptions are names with a status (`ERRORS`): on the wire they carry a message and nothing else.
+* Exceptions are codes with a status (`ERRORS`): on the wire they carry a message and nothing else.
 """
 
 from typing import Annotated, Final, Literal, TypeAlias
