@@ -13,12 +13,22 @@ from typing import Any, TypeVar
 import msgspec
 
 from strongroom.boundary.secret import StoreKey
-from strongroom.kms.repositories import (
-    TABLES,
+from strongroom.kms.identities.records import (
     AccessKeyRecord,
     AccessKeyStatus,
+    AccessKeyUsageRecord,
+    AccountRecord,
+    GroupRecord,
+    ManagedPolicyRecord,
+    PolicyVersion,
+    RoleRecord,
+    UserRecord,
+)
+from strongroom.kms.repositories import (
+    TABLES,
     AliasRecord,
     Changed,
+    GrantRecord,
     KeyRecord,
     KeyState,
     KeyUsageRecord,
@@ -31,7 +41,6 @@ from strongroom.kms.repositories import (
     RotationType,
     SettingRecord,
     Store,
-    UserRecord,
 )
 from strongroom.kms.storage.sqlite import SqliteStore
 
@@ -161,7 +170,99 @@ def alias(name: str = "alias/payroll", key_id: str = "key-1", **fields: Any) -> 
 
 def user(name: str = "alice", **fields: Any) -> UserRecord:
     standard = UserRecord(
-        account=ACCOUNT, name=name, version=1, user_id="AIDA1", identity_policies={"own": "{}"}, created_at_s=3.0
+        account=ACCOUNT,
+        name=name,
+        version=1,
+        user_id="AIDA1",
+        identity_policies={"own": "{}"},
+        created_at_s=3.0,
+        path="/staff/",
+        tags={"team": "red"},
+        groups=("readers", "writers"),
+        attached_policies=("arn:aws:iam::aws:policy/AdministratorAccess",),
+        boundary_arn="arn:aws:iam::111122223333:policy/limit",
+    )
+    return msgspec.structs.replace(standard, **fields)
+
+
+def account(account_id: str = "444455556666", **fields: Any) -> AccountRecord:
+    return msgspec.structs.replace(AccountRecord(account=account_id, version=1, name="lab", created_at_s=8.5), **fields)
+
+
+def group(name: str = "readers", **fields: Any) -> GroupRecord:
+    standard = GroupRecord(
+        account=ACCOUNT,
+        name=name,
+        version=1,
+        group_id="AGPA1",
+        path="/",
+        identity_policies={"own": "{}"},
+        attached_policies=("arn:aws:iam::111122223333:policy/reading",),
+        created_at_s=9.5,
+    )
+    return msgspec.structs.replace(standard, **fields)
+
+
+def role(name: str = "reader", **fields: Any) -> RoleRecord:
+    standard = RoleRecord(
+        account=ACCOUNT,
+        name=name,
+        version=1,
+        role_id="AROA1",
+        path="/",
+        description="who reads",
+        trust_policy='{"Version":"2012-10-17"}',
+        max_session_s=3600,
+        identity_policies={"own": "{}"},
+        attached_policies=(),
+        tags={"team": "red"},
+        created_at_s=10.5,
+        boundary_arn="arn:aws:iam::111122223333:policy/limit",
+    )
+    return msgspec.structs.replace(standard, **fields)
+
+
+def policy(name: str = "reading", **fields: Any) -> ManagedPolicyRecord:
+    standard = ManagedPolicyRecord(
+        account=ACCOUNT,
+        name=name,
+        version=1,
+        policy_id="ANPA1",
+        path="/",
+        description="what readers may",
+        versions=(PolicyVersion(1, '{"Version":"2012-10-17"}', 11.5), PolicyVersion(3, "{}", 12.5)),
+        default_number=1,
+        last_number=4,
+        tags={},
+        created_at_s=11.5,
+        updated_at_s=12.5,
+    )
+    return msgspec.structs.replace(standard, **fields)
+
+
+def access_key_usage(access_key_id: str = "AKIA1", **fields: Any) -> AccessKeyUsageRecord:
+    standard = AccessKeyUsageRecord(
+        access_key_id=access_key_id, version=1, used_at_s=13.5, service="kms", region="eu-central-1"
+    )
+    return msgspec.structs.replace(standard, **fields)
+
+
+def grant(grant_id: str = "0f" * 32, key_id: str = "key-1", **fields: Any) -> GrantRecord:
+    standard = GrantRecord(
+        key_id=key_id,
+        grant_id=grant_id,
+        version=1,
+        account=ACCOUNT,
+        region=REGION,
+        name="of the gateway",
+        grantee="arn:aws:iam::444455556666:role/gateway",
+        retiring="arn:aws:iam::111122223333:user/alice",
+        issuing_account="arn:aws:iam::111122223333:root",
+        operations=("Decrypt", "GenerateDataKey"),
+        created_at_s=14.5,
+        context_equals={"volume": "1"},
+        context_subset={"tenant": "red"},
+        source_arn="arn:aws:s3:::bucket",
     )
     return msgspec.structs.replace(standard, **fields)
 
@@ -201,7 +302,8 @@ def mark(name: str = "clock", **fields: Any) -> MarkRecord:
 def one_of_each() -> list[Record]:
     """In an order in which they can be written: a material, an alias and a usage belong to a key."""
     records: list[Record] = [
-        *(kms_key(), material(), alias(), user(), access_key(), key_usage(), lease(), mark(), setting()),
+        *(kms_key(), material(), alias(), grant(), account(), user(), group(), role(), policy(), access_key()),
+        *(access_key_usage(), key_usage(), lease(), mark(), setting()),
     ]
     assert {type(record) for record in records} == set(TABLES)
     return records

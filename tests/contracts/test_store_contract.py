@@ -16,23 +16,29 @@ from contracts.stores import (
     IMPLEMENTATIONS,
     REGION,
     access_key,
+    access_key_usage,
+    account,
     alias,
+    grant,
+    group,
     key_usage,
     kms_key,
     lease,
     mark,
     material,
     one_of_each,
+    policy,
     polled,
     put,
+    role,
     run,
     setting,
     user,
 )
 from strongroom.boundary.secret import StoreKey
+from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
 from strongroom.kms.repositories import (
     TABLES,
-    AccessKeyRecord,
     AliasRecord,
     Changed,
     ConflictError,
@@ -42,8 +48,8 @@ from strongroom.kms.repositories import (
     Put,
     Remove,
     RowForgedError,
+    StoredKey,
     StoreUnavailableError,
-    UserRecord,
     identity_of,
 )
 
@@ -123,7 +129,9 @@ def test_every_text_field_keeps_quotes_comments_nul_and_all_of_unicode(under_tes
         for record in changed:
             assert read_again(store, record) == record
         assert run(store, lambda s: s.list_keys(text, text, "", 10)) == ([changed[0]] if text else [])
-        assert run(store, lambda s: s.list_access_keys(text, text)) == [changed[4]]
+        assert run(store, lambda s: s.list_access_keys(text, text)) == [
+            record for record in changed if type(record) is AccessKeyRecord
+        ]
         commit(store, *[Remove(record) for record in reversed(changed)])
         for record in changed:
             assert read_again(store, record) is None
@@ -144,14 +152,14 @@ def test_the_materials_of_a_key_come_oldest_first(under_test):
         put(store, kms_key(), kms_key("key-2"), new, old, material(b"o" * 32, "key-2"), middle)
         assert run(store, lambda s: s.materials_of("key-1")) == [old, middle, new]
         assert run(store, lambda s: s.materials_of("key-3")) == []
-        assert run(store, lambda s: s.key_with_materials("key-1")) == (kms_key(), [old, middle, new])
+        assert run(store, lambda s: s.key_with_materials("key-1")) == StoredKey(kms_key(), [old, middle, new])
         assert run(store, lambda s: s.key_with_materials("key-3")) is None
 
 
 def test_a_key_without_materials_is_found_without_any(under_test):
     with under_test.open() as store:
         put(store, kms_key(), kms_key("key-2"), material(key_id="key-2"))
-        assert run(store, lambda s: s.key_with_materials("key-1")) == (kms_key(), [])
+        assert run(store, lambda s: s.key_with_materials("key-1")) == StoredKey(kms_key(), [])
 
 
 def test_keys_are_listed_by_id_within_account_and_region_strictly_after_a_mark(under_test):
@@ -187,13 +195,83 @@ def test_users_and_access_keys_are_listed_by_name_and_id(under_test):
     with under_test.open() as store:
         put(store, *reversed(users), user("dave", account="999999999999"))
         put(store, *reversed(keys), access_key("AKIA3", user_name=""), access_key("AKIA4", account="999999999999"))
-        assert run(store, lambda s: s.list_users(ACCOUNT, "", 2)) == users[:2]
-        assert run(store, lambda s: s.list_users(ACCOUNT, "bob", 2)) == users[2:]
+        assert run(store, lambda s: s.list_named(UserRecord, ACCOUNT, "", 2)) == users[:2]
+        assert run(store, lambda s: s.list_named(UserRecord, ACCOUNT, "bob", 2)) == users[2:]
         assert run(store, lambda s: s.list_access_keys(ACCOUNT, "alice")) == keys
         assert run(store, lambda s: s.list_access_keys(ACCOUNT, "")) == [access_key("AKIA3", user_name="")]
 
 
 # -- Conflicts
+
+
+def test_groups_roles_and_policies_are_listed_by_name_and_found_whatever_the_case(under_test):
+    with under_test.open() as store:
+        for make in (user, group, role, policy):
+            records = [make("Anna"), make("bob"), make("carla")]
+            put(store, *records, make("other", account="999999999999"))
+            kind = type(records[0])
+            assert run(store, lambda s, k=kind: s.list_named(k, ACCOUNT, "", 2)) == records[:2]
+            assert run(store, lambda s, k=kind: s.list_named(k, ACCOUNT, "bob", 2)) == records[2:]
+            assert run(store, lambda s, k=kind: s.find_folded(k, ACCOUNT, "aNNA")) == "Anna"
+            assert run(store, lambda s, k=kind: s.find_folded(k, ACCOUNT, "other")) is None
+        put(store, account("222222222222"), account("111111111111"))
+        assert [one.account for one in run(store, lambda s: s.list_accounts())] == ["111111111111", "222222222222"]
+
+
+def test_names_that_differ_in_case_only_are_refused(under_test):
+    with under_test.open() as store:
+        for make in (group, role, policy):
+            put(store, make("Anna"))
+            with pytest.raises(ConflictError):
+                put(store, make("anna"))
+            put(store, make("anna", account="999999999999"))
+
+
+def test_whoever_holds_a_group_or_a_policy_is_found(under_test):
+    limit, other = "arn:aws:iam::111122223333:policy/limit", "arn:aws:iam::111122223333:policy/other"
+    with under_test.open() as store:
+        holding = user("anna", groups=("a", "b"), attached_policies=(limit, other), boundary_arn=other)
+        empty = user("bob", groups=None, attached_policies=(), boundary_arn=None)
+        put(store, holding, empty, user("carla", groups=("ab",), attached_policies=(other,), boundary_arn=limit))
+
+        def found(field, value, after="", account_id=ACCOUNT):
+            records = run(store, lambda s: s.list_holding(UserRecord, field, account_id, value, after, 10))
+            return [record.name for record in records]
+
+        assert found("groups", "a") == ["anna"]
+        assert found("groups", "b") == ["anna"]
+        assert found("groups", "") == []
+        assert found("attached_policies", other) == ["anna", "carla"]
+        assert found("attached_policies", other, "anna") == ["carla"]
+        assert found("attached_policies", limit) == ["anna"]
+        assert found("boundary_arn", limit) == ["carla"]
+        assert found("boundary_arn", limit, account_id="999999999999") == []
+
+
+def test_grants_are_found_by_key_by_grantee_by_name_and_by_who_may_retire_them(under_test):
+    first, second = grant("01" * 32), grant("02" * 32, name="", grantee="arn:aws:iam::111122223333:user/bob")
+    elsewhere = grant("03" * 32, "key-2", retiring="")
+    with under_test.open() as store:
+        put(store, kms_key(), kms_key("key-2"), kms_key("key-3"), first, second, elsewhere)
+        assert run(store, lambda s: s.list_grants("key-1", "", 1)) == [first]
+        assert run(store, lambda s: s.list_grants("key-1", first.grant_id, 9)) == [second]
+        assert run(store, lambda s: s.grants_to("key-1", first.grantee)) == [first]
+        assert run(store, lambda s: s.grants_called("key-1", "of the gateway")) == [first]
+        assert run(store, lambda s: s.list_grants_to_retire(REGION, first.retiring, "", 9)) == [first, second]
+        assert run(store, lambda s: s.list_grants_to_retire("us-east-1", first.retiring, "", 9)) == []
+        assert run(store, lambda s: s.count_grants("key-1")) == 2
+        has_grants = [run(store, lambda s, k=k: s.key_with_materials(k)).has_grants for k in ("key-1", "key-3")]
+        assert has_grants == [True, False]
+
+
+def test_grants_and_last_uses_go_with_what_they_belong_to(under_test):
+    with under_test.open() as store:
+        put(store, kms_key(), grant(), access_key(), access_key_usage())
+        commit(store, Remove(kms_key()), Remove(access_key()))
+        assert read_again(store, grant()) is None
+        assert read_again(store, access_key_usage()) is None
+        with pytest.raises(ConflictError):
+            put(store, grant())
 
 
 def test_a_change_of_the_expected_version_is_kept(under_test):
@@ -454,7 +532,7 @@ def test_before_unlock_only_settings_can_be_read_and_written(under_test):
             lambda s: s.key_with_materials("key-1"),
             lambda s: s.list_keys(ACCOUNT, REGION, "", 1),
             lambda s: s.list_aliases(ACCOUNT, REGION, None, "", 1),
-            lambda s: s.list_users(ACCOUNT, "", 1),
+            lambda s: s.list_named(UserRecord, ACCOUNT, "", 1),
             lambda s: s.list_access_keys(ACCOUNT, ""),
             lambda s: s.commit([Put(kms_key("key-2"), None)]),
             lambda s: s.commit([Remove(kms_key())]),
@@ -611,7 +689,7 @@ def test_lists_refuse_forged_rows_too(under_test):
             lambda s: s.list_keys(ACCOUNT, REGION, "", 9),
             lambda s: s.list_aliases(ACCOUNT, REGION, None, "", 9),
             lambda s: s.list_aliases(ACCOUNT, REGION, "key-1", "", 9),
-            lambda s: s.list_users(ACCOUNT, "", 9),
+            lambda s: s.list_named(UserRecord, ACCOUNT, "", 9),
             lambda s: s.list_access_keys(ACCOUNT, "alice"),
         ):
             with pytest.raises(RowForgedError):

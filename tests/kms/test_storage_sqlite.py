@@ -29,6 +29,7 @@ from contracts.stores import (
     user,
 )
 from strongroom.boundary.secret import StoreKey
+from strongroom.kms.identities.records import UserRecord
 from strongroom.kms.repositories import (
     Changed,
     KeyRecord,
@@ -37,7 +38,6 @@ from strongroom.kms.repositories import (
     Remove,
     RowForgedError,
     StoreUnavailableError,
-    UserRecord,
 )
 from strongroom.kms.storage import migrations, sqlite, writer
 from strongroom.kms.storage.sqlite import SqliteStore
@@ -238,13 +238,13 @@ def test_a_view_in_the_place_of_a_table_cannot_answer_with_another_row(under_tes
 def test_an_answer_that_was_not_asked_for_is_refused(under_test):
     """No text of ours can ask for this: the statement itself is swapped for one that ignores the account."""
     with under_test.open() as store:
-        put(store, user(account="999999999999"))
+        put(store, access_key(account="999999999999"))
         query = msgspec.structs.replace(
-            sqlite.statements.USERS,
-            sql=sqlite.statements.USERS.sql.replace("account = ?", "account <> ?"),
+            sqlite.statements.ACCESS_KEYS_OF_USER,
+            sql=sqlite.statements.ACCESS_KEYS_OF_USER.sql.replace("account = ?", "account <> ?"),
         )
         with pytest.raises(RowForgedError, match="not asked for"):
-            store._select(query, (ACCOUNT, "", 5))
+            store._select(query, (ACCOUNT, "alice"))
 
 
 # -- A full disk, a lock that stays

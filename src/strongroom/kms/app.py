@@ -35,10 +35,13 @@ from strongroom.kms.dispatch import Dispatcher
 from strongroom.kms.driver import run
 from strongroom.kms.head_keeper import HeadKeeper
 from strongroom.kms.hsm_link.host_session import HostIdentity
+from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
 from strongroom.kms.process import connections_max
 from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
-from strongroom.kms.repositories import AccessKeyRecord, Put, UserRecord
+from strongroom.kms.repositories import (
+    Put,
+)
 from strongroom.kms.supervision import Supervisor
 from strongroom.kms.telemetry.families import Sources
 from strongroom.kms.telemetry.lines import LineWriter
@@ -174,7 +177,7 @@ class App:
             if await store.get(AccessKeyRecord, "test") is None:
                 await self._add_access_key("test", AccessKeySecret(b"test"), "")
             return
-        if config.first_access_key and not await store.list_users(config.account, "", 1):
+        if config.first_access_key and not await store.list_named(UserRecord, config.account, "", 1):
             policies = {"AdministratorAccess": _ADMINISTRATOR_POLICY}
             user = UserRecord(
                 account=config.account,

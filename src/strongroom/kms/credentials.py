@@ -17,9 +17,9 @@ from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.iam.principals import root_principal, user_principal
+from strongroom.kms.identities.records import AccessKeyRecord, AccessKeyStatus, UserRecord
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.permits import Permit
-from strongroom.kms.repositories import AccessKeyRecord, AccessKeyStatus, UserRecord
 
 SECRET_COLUMN: Final = "access_keys.sealed_secret"  # noqa: S105 -- the column's name.
 

@@ -19,6 +19,15 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from strongroom.boundary.secret import StoreKey
+from strongroom.kms.identities.records import (
+    AccessKeyRecord,
+    AccessKeyUsageRecord,
+    AccountRecord,
+    GroupRecord,
+    ManagedPolicyRecord,
+    RoleRecord,
+    UserRecord,
+)
 
 
 class KeyState(StrEnum):
@@ -46,13 +55,6 @@ class RotationType(StrEnum):
 
     AUTOMATIC = "AUTOMATIC"
     ON_DEMAND = "ON_DEMAND"
-
-
-class AccessKeyStatus(StrEnum):
-    """Spelled as IAM spells it."""
-
-    ACTIVE = "Active"
-    INACTIVE = "Inactive"
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,27 +105,27 @@ class AliasRecord(msgspec.Struct, frozen=True, kw_only=True):
     updated_at_s: float
 
 
-class UserRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An IAM user with its inline policies (name to document text, as written)."""
+class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A grant on a KMS key, as CreateGrant was asked for it; None where nothing was asked.
 
+    `grantee` and `retiring` are ARNs; of services they are the names, and then there is no ARN. `issuing_account` is the
+    ARN of the root of the account that made it.
+    """
+
+    key_id: str
+    grant_id: str
+    version: int
     account: str
+    region: str
     name: str
-    version: int
-    user_id: str
-    identity_policies: dict[str, str]
+    grantee: str
+    retiring: str
+    issuing_account: str
+    operations: tuple[str, ...]
     created_at_s: float
-
-
-class AccessKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An access key; `user_name` is empty for the account's root. The secret is sealed by the HSM."""
-
-    access_key_id: str
-    version: int
-    account: str
-    user_name: str
-    status: AccessKeyStatus
-    sealed_secret: bytes
-    created_at_s: float
+    context_equals: dict[str, str] | None = None
+    context_subset: dict[str, str] | None = None
+    source_arn: str | None = None
 
 
 class KeyUsageRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,14 +168,22 @@ Record = (
     KeyRecord
     | MaterialRecord
     | AliasRecord
+    | GrantRecord
+    | AccountRecord
     | UserRecord
+    | GroupRecord
+    | RoleRecord
+    | ManagedPolicyRecord
     | AccessKeyRecord
+    | AccessKeyUsageRecord
     | KeyUsageRecord
     | LeaseRecord
     | MarkRecord
     | SettingRecord
 )
 R = TypeVar("R", bound=Record)
+# Kinds that are listed by name within an account.
+N = TypeVar("N", bound=UserRecord | GroupRecord | RoleRecord | ManagedPolicyRecord)
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -192,8 +202,14 @@ TABLES: Final[dict[type[msgspec.Struct], Table]] = {
     KeyRecord: Table("kms_keys", ("key_id",)),
     MaterialRecord: Table("materials", ("hbkid",), sealed=("ekt",)),
     AliasRecord: Table("aliases", ("account", "region", "name")),
+    GrantRecord: Table("grants", ("key_id", "grant_id")),
+    AccountRecord: Table("accounts", ("account",)),
     UserRecord: Table("users", ("account", "name")),
+    GroupRecord: Table("groups", ("account", "name")),
+    RoleRecord: Table("roles", ("account", "name")),
+    ManagedPolicyRecord: Table("policies", ("account", "name")),
     AccessKeyRecord: Table("access_keys", ("access_key_id",), sealed=("sealed_secret",)),
+    AccessKeyUsageRecord: Table("access_key_usage", ("access_key_id",), is_cached=False),
     KeyUsageRecord: Table("key_usage", ("key_id",), is_cached=False),
     LeaseRecord: Table("leases", ("name",), is_cached=False),
     MarkRecord: Table("marks", ("name",), is_cached=False),
@@ -241,6 +257,14 @@ class InspectedRow(msgspec.Struct, frozen=True):
     damage: str = ""
 
 
+class StoredKey(msgspec.Struct, frozen=True):
+    """A key with all its backing keys, oldest first, and whether there are grants on it, as it is at one moment."""
+
+    record: KeyRecord
+    materials: list[MaterialRecord]
+    has_grants: bool = False
+
+
 class DueKeys(msgspec.Struct, frozen=True):
     """Keys whose time has come, the longest due first; of those whose row is damaged, only what it says that it is."""
 
@@ -276,8 +300,8 @@ class Store(Protocol):
     async def get(self, kind: type[R], *identity: object) -> R | None:
         """The record of this identity."""
 
-    async def key_with_materials(self, key_id: str) -> tuple[KeyRecord, list[MaterialRecord]] | None:
-        """A key and all its backing keys, oldest first, as they are at one moment."""
+    async def key_with_materials(self, key_id: str) -> StoredKey | None:
+        """A key with what a request needs of it."""
 
     async def materials_of(self, key_id: str) -> list[MaterialRecord]:
         """All backing keys of a key, oldest first."""
@@ -308,11 +332,37 @@ class Store(Protocol):
     async def list_marks(self, prefix: str, limit: int) -> list[MarkRecord]:
         """Marks whose names begin so, ordered by name."""
 
-    async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
-        """Users ordered by name."""
+    async def list_named(self, kind: type[N], account: str, after: str, limit: int) -> list[N]:
+        """Users, groups, roles or policies of an account ordered by name, strictly after `after`."""
+
+    async def list_holding(
+        self, kind: type[N], field: str, account: str, value: str, after: str, limit: int
+    ) -> list[N]:
+        """Those whose `field` (`groups`, `attached_policies`, `boundary_arn`) holds a value, ordered by name."""
+
+    async def find_folded(self, kind: type[N], account: str, name: str) -> str | None:
+        """The name, as it is spelled, that is this one but for the case of ASCII letters."""
+
+    async def list_accounts(self) -> list[AccountRecord]:
+        """The accounts beside the main account, ordered by id."""
 
     async def list_access_keys(self, account: str, user_name: str) -> list[AccessKeyRecord]:
         """A user's access keys ordered by id."""
+
+    async def list_grants(self, key_id: str, after: str, limit: int) -> list[GrantRecord]:
+        """Grants on a key ordered by grant id, strictly after `after`."""
+
+    async def grants_to(self, key_id: str, grantee: str) -> list[GrantRecord]:
+        """Those that name a grantee."""
+
+    async def grants_called(self, key_id: str, name: str) -> list[GrantRecord]:
+        """Those that were made under a name, which need not be unique."""
+
+    async def list_grants_to_retire(self, region: str, retiring: str, after: str, limit: int) -> list[GrantRecord]:
+        """Grants on any key that name a retiring principal, ordered by grant id, strictly after `after`."""
+
+    async def count_grants(self, key_id: str) -> int:
+        """How many grants there are on a key."""
 
     async def inspect(self, kind: type[Record], after: int, limit: int) -> list[InspectedRow]:
         """Every row of a kind, each verified by itself, in the order of their places, beyond `after`."""

@@ -25,21 +25,19 @@ from strongroom.kms.faults import Fault
 from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.iam.principals import Principal, PrincipalKind
+from strongroom.kms.identities.records import AccessKeyRecord, AccessKeyStatus, UserRecord
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.process import is_confined
 from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
 from strongroom.kms.repositories import (
-    AccessKeyRecord,
-    AccessKeyStatus,
     ConflictError,
     Put,
     Remove,
     RowForgedError,
     Store,
     StoreUnavailableError,
-    UserRecord,
 )
 from strongroom.kms.service import Service
 from strongroom.kms.trail import Trail
@@ -127,7 +125,7 @@ class AdminCommands:
         records: list[UserRecord] = []
         while True:
             after = records[-1].name if records else ""
-            page = await self._store.list_users(self._service.account, after, _PAGE)
+            page = await self._store.list_named(UserRecord, self._service.account, after, _PAGE)
             records += page
             if len(page) < _PAGE:
                 break

@@ -21,9 +21,9 @@ from strongroom.boundary.statuses import RefusedError
 from strongroom.kms.driver import Deferred
 from strongroom.kms.faults import DependencyTimeoutException, Fault
 from strongroom.kms.hsm_link.link import KeyHandle
+from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
 from strongroom.kms.repositories import (
     TABLES,
-    AccessKeyRecord,
     AliasRecord,
     InspectedRow,
     KeyRecord,
@@ -32,7 +32,6 @@ from strongroom.kms.repositories import (
     MaterialState,
     Record,
     RowForgedError,
-    UserRecord,
 )
 from strongroom.kms.service import Service
 

@@ -21,10 +21,10 @@ from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision, Documents
 from strongroom.kms.iam.principals import Principal
+from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
 from strongroom.kms.keys.key_count import KeyCount
 from strongroom.kms.permits import Permit
 from strongroom.kms.repositories import (
-    AccessKeyRecord,
     AliasRecord,
     Change,
     Changed,
@@ -32,7 +32,6 @@ from strongroom.kms.repositories import (
     MaterialRecord,
     MaterialState,
     Store,
-    UserRecord,
 )
 from strongroom.protocol.arn import format_key_arn
 
@@ -278,9 +277,9 @@ class Directory:
         if entry is None:
             generation = self._generation
             found = await self.store.key_with_materials(key_id)
-            if found is None or found[0].account != self.account or found[0].region != self.region:
+            if found is None or found.record.account != self.account or found.record.region != self.region:
                 return None
-            entry = KeyEntry(*found)
+            entry = KeyEntry(found.record, found.materials)
             if generation == self._generation:
                 self._keys.put(key_id, entry)
         return entry

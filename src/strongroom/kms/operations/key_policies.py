@@ -13,8 +13,11 @@ from strongroom.kms.calls import Call
 from strongroom.kms.faults import LimitExceededException, MalformedPolicyDocumentException
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError
 from strongroom.kms.iam.principals import root_arn, user_arn
+from strongroom.kms.identities.records import UserRecord
 from strongroom.kms.keys.directory import parse_key_policy
-from strongroom.kms.repositories import KeyRecord, UserRecord
+from strongroom.kms.repositories import (
+    KeyRecord,
+)
 from strongroom.kms.service import Service
 
 DEFAULT_NAME: Final = "default"

@@ -169,6 +169,116 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             """,
         ),
     ),
+    Migration(
+        3,
+        "accounts, groups, roles, managed policies, grants and the last use of access keys",
+        (
+            "ALTER TABLE users ADD COLUMN path TEXT",
+            "ALTER TABLE users ADD COLUMN tags TEXT",
+            "ALTER TABLE users ADD COLUMN groups TEXT",
+            "ALTER TABLE users ADD COLUMN attached_policies TEXT",
+            "ALTER TABLE users ADD COLUMN boundary_arn TEXT",
+            """
+            CREATE TABLE accounts (
+                account TEXT NOT NULL PRIMARY KEY,
+                version INTEGER NOT NULL,
+                name TEXT NOT NULL,
+                created_at_s REAL NOT NULL,
+                mac BLOB NOT NULL
+            ) STRICT
+            """,
+            """
+            CREATE TABLE groups (
+                account TEXT NOT NULL,
+                name TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                group_id TEXT NOT NULL,
+                path TEXT NOT NULL,
+                identity_policies TEXT NOT NULL,
+                attached_policies TEXT NOT NULL,
+                created_at_s REAL NOT NULL,
+                mac BLOB NOT NULL,
+                PRIMARY KEY (account, name)
+            ) STRICT
+            """,
+            """
+            CREATE TABLE roles (
+                account TEXT NOT NULL,
+                name TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                role_id TEXT NOT NULL,
+                path TEXT NOT NULL,
+                description TEXT NOT NULL,
+                trust_policy TEXT NOT NULL,
+                max_session_s INTEGER NOT NULL,
+                identity_policies TEXT NOT NULL,
+                attached_policies TEXT NOT NULL,
+                tags TEXT NOT NULL,
+                created_at_s REAL NOT NULL,
+                boundary_arn TEXT,
+                mac BLOB NOT NULL,
+                PRIMARY KEY (account, name)
+            ) STRICT
+            """,
+            """
+            CREATE TABLE policies (
+                account TEXT NOT NULL,
+                name TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                policy_id TEXT NOT NULL,
+                path TEXT NOT NULL,
+                description TEXT NOT NULL,
+                versions TEXT NOT NULL,
+                default_number INTEGER NOT NULL,
+                last_number INTEGER NOT NULL,
+                tags TEXT NOT NULL,
+                created_at_s REAL NOT NULL,
+                updated_at_s REAL NOT NULL,
+                mac BLOB NOT NULL,
+                PRIMARY KEY (account, name)
+            ) STRICT
+            """,
+            # Users that differ in case only may be there from before.
+            "CREATE INDEX users_by_folded_name ON users (account, name COLLATE NOCASE)",
+            "CREATE UNIQUE INDEX groups_by_folded_name ON groups (account, name COLLATE NOCASE)",
+            "CREATE UNIQUE INDEX roles_by_folded_name ON roles (account, name COLLATE NOCASE)",
+            "CREATE UNIQUE INDEX policies_by_folded_name ON policies (account, name COLLATE NOCASE)",
+            """
+            CREATE TABLE access_key_usage (
+                access_key_id TEXT NOT NULL PRIMARY KEY REFERENCES access_keys (access_key_id) ON DELETE CASCADE,
+                version INTEGER NOT NULL,
+                used_at_s REAL NOT NULL,
+                service TEXT NOT NULL,
+                region TEXT NOT NULL,
+                mac BLOB NOT NULL
+            ) STRICT
+            """,
+            # A key may have 50,000: they go with it.
+            """
+            CREATE TABLE grants (
+                key_id TEXT NOT NULL REFERENCES kms_keys (key_id) ON DELETE CASCADE,
+                grant_id TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                account TEXT NOT NULL,
+                region TEXT NOT NULL,
+                name TEXT NOT NULL,
+                grantee TEXT NOT NULL,
+                retiring TEXT NOT NULL,
+                issuing_account TEXT NOT NULL,
+                operations TEXT NOT NULL,
+                created_at_s REAL NOT NULL,
+                context_equals TEXT,
+                context_subset TEXT,
+                source_arn TEXT,
+                mac BLOB NOT NULL,
+                PRIMARY KEY (key_id, grant_id)
+            ) STRICT
+            """,
+            "CREATE INDEX grants_by_grantee ON grants (key_id, grantee)",
+            "CREATE INDEX grants_by_name ON grants (key_id, name)",
+            "CREATE INDEX grants_by_retiring ON grants (region, retiring, grant_id)",
+        ),
+    ),
 )
 
 

@@ -16,7 +16,7 @@ import hmac
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Final, Generic, TypeVar, cast, get_args
+from typing import Any, Final, Generic, TypeVar, cast, get_args, get_origin
 
 import msgspec
 
@@ -48,11 +48,8 @@ def _to_real(value: float) -> float:
     return float(value) + 0.0
 
 
-def _to_json(value: dict[str, str]) -> str:
+def _to_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def _or_null(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -68,8 +65,8 @@ def _column_of(name: str, type_: Any) -> Column:
         return Column(name, _to_real, _same)
     if type_ is bool:
         return Column(name, int, bool)
-    if type_ == dict[str, str]:
-        return Column(name, _to_json, _from_json)
+    if get_origin(type_) in {dict, tuple}:
+        return Column(name, _to_json, msgspec.json.Decoder(type_).decode)
     if isinstance(type_, type) and issubclass(type_, StrEnum):
         return Column(name, str, {member.value: member for member in type_}.__getitem__)
     if type_ is str and name in _REPEATED:

@@ -21,24 +21,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongroom.boundary.secret import StoreKey
+from strongroom.kms.identities.records import AccessKeyRecord, AccountRecord
 from strongroom.kms.repositories import (
     TABLES,
-    AccessKeyRecord,
     AliasRecord,
     Change,
     Changed,
     DueKeys,
+    GrantRecord,
     InspectedRow,
     KeyRecord,
     KeyState,
     MarkRecord,
     MaterialRecord,
+    N,
     Put,
     R,
     Record,
     RowForgedError,
+    StoredKey,
     StoreUnavailableError,
-    UserRecord,
     identity_of,
 )
 from strongroom.kms.storage import inspection, statements
@@ -113,20 +115,20 @@ class SqliteStore:
         found = self._select(statements.BY_IDENTITY[kind], identity)
         return found[0] if found else None
 
-    async def key_with_materials(self, key_id: str) -> tuple[KeyRecord, list[MaterialRecord]] | None:
+    async def key_with_materials(self, key_id: str) -> StoredKey | None:
         self._rows.require_open(KeyRecord)
         rows = self._fetch(statements.KEY_WITH_MATERIALS, (key_id,))
         if not rows:
             return None
         width = statements.KEY_COLUMNS
         record = self._rows.to_record(KeyRecord, rows[0][:width])
-        parts = [part for row in rows if (part := row[width:]) != _NO_MATERIAL]
+        parts = [part for row in rows if (part := row[width:-1]) != _NO_MATERIAL]
         materials = [self._rows.to_record(MaterialRecord, part) for part in parts]
         if record.key_id != key_id or any(material.key_id != key_id for material in materials):
             raise RowForgedError("a query of a key with its materials returned what was not asked for")
         if len(materials) > 1:
             materials.sort(key=lambda material: (material.created_at_s, material.hbkid))
-        return record, materials
+        return StoredKey(record, materials, bool(rows[0][-1]))
 
     async def materials_of(self, key_id: str) -> list[MaterialRecord]:
         return self._select(statements.MATERIALS_OF_KEY, (key_id,))
@@ -161,8 +163,41 @@ class SqliteStore:
     async def list_marks(self, prefix: str, limit: int) -> list[MarkRecord]:
         return self._select(statements.MARKS, (prefix, prefix + "\U0010ffff", limit))
 
-    async def list_users(self, account: str, after: str, limit: int) -> list[UserRecord]:
-        return self._select(statements.USERS, (account, after, limit))
+    async def list_named(self, kind: type[N], account: str, after: str, limit: int) -> list[N]:
+        return self._select(statements.BY_NAME[kind], (account, after, limit))
+
+    async def list_holding(
+        self, kind: type[N], field: str, account: str, value: str, after: str, limit: int
+    ) -> list[N]:
+        records: list[N] = self._select(statements.HOLDING[kind, field], (account, value, after, limit))
+        for record in records:
+            held = getattr(record, field)
+            if value not in (held if isinstance(held, tuple) else (held,)):
+                raise RowForgedError(f"a query of {kind.__name__} returned what was not asked for")
+        return records
+
+    async def find_folded(self, kind: type[N], account: str, name: str) -> str | None:
+        rows = self._fetch(statements.FOLDED_NAME[kind], (account, name))
+        return str(rows[0][0]) if rows else None
+
+    async def list_accounts(self) -> list[AccountRecord]:
+        return self._select(statements.ACCOUNTS, ("", -1))
+
+    async def list_grants(self, key_id: str, after: str, limit: int) -> list[GrantRecord]:
+        return self._select(statements.GRANTS_ON_KEY, (key_id, after, limit))
+
+    async def grants_to(self, key_id: str, grantee: str) -> list[GrantRecord]:
+        return self._select(statements.GRANTS_TO, (key_id, grantee))
+
+    async def grants_called(self, key_id: str, name: str) -> list[GrantRecord]:
+        return self._select(statements.GRANTS_CALLED, (key_id, name))
+
+    async def list_grants_to_retire(self, region: str, retiring: str, after: str, limit: int) -> list[GrantRecord]:
+        return self._select(statements.GRANTS_TO_RETIRE, (region, retiring, after, limit))
+
+    async def count_grants(self, key_id: str) -> int:
+        count: int = self._fetch(statements.COUNT_GRANTS, (key_id,))[0][0]
+        return count
 
     async def list_access_keys(self, account: str, user_name: str) -> list[AccessKeyRecord]:
         return self._select(statements.ACCESS_KEYS_OF_USER, (account, user_name))

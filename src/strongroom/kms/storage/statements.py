@@ -10,14 +10,21 @@ from typing import Any, Final, Generic
 
 import msgspec
 
-from strongroom.kms.repositories import (
+from strongroom.kms.identities.records import (
     AccessKeyRecord,
+    AccountRecord,
+    GroupRecord,
+    ManagedPolicyRecord,
+    RoleRecord,
+    UserRecord,
+)
+from strongroom.kms.repositories import (
     AliasRecord,
+    GrantRecord,
     KeyRecord,
     MarkRecord,
     MaterialRecord,
     R,
-    UserRecord,
 )
 from strongroom.kms.storage.rows import FORMATS, RowFormat
 
@@ -51,7 +58,8 @@ def _query(
     """What is greater than, or at most, the next parameter, or from that to the one after it; then comes a limit."""
     row_format: RowFormat[R] = FORMATS[kind]
     columns = ", ".join((*row_format.names, "mac"))
-    sql = f"SELECT {columns} FROM {row_format.table} WHERE {_all_equal(equals)}"  # noqa: S608 - names from the registry.
+    where = _all_equal(equals) or "TRUE"
+    sql = f"SELECT {columns} FROM {row_format.table} WHERE {where}"  # noqa: S608 - names from the registry.
     if within is not None:
         sql = f"SELECT {columns} FROM {row_format.table}"  # noqa: S608 - names from the registry.
         return Query(kind, equals, f"{sql} WHERE {within} >= ? AND {within} < ? ORDER BY {order} LIMIT ?")
@@ -70,9 +78,10 @@ BY_IDENTITY: Final[dict[type[msgspec.Struct], Query[Any]]] = {
     kind: _query(kind, row_format.key, row_format.key[-1]) for kind, row_format in FORMATS.items()
 }
 MATERIALS_OF_KEY: Final = _query(MaterialRecord, ("key_id",), "created_at_s, hbkid")
-# One row per material with the key in front, or one row with NULLs behind the key.
+# One row per material with the key in front, or one row with NULLs behind the key; last, whether there are grants.
 KEY_WITH_MATERIALS: Final = (
-    f"SELECT {_columns('k', KeyRecord)}, {_columns('m', MaterialRecord)} "  # noqa: S608 - names from the registry.
+    f"SELECT {_columns('k', KeyRecord)}, {_columns('m', MaterialRecord)}, "  # noqa: S608 - names from the registry.
+    "EXISTS (SELECT 1 FROM grants AS g WHERE g.key_id = k.key_id) "
     "FROM kms_keys AS k LEFT JOIN materials AS m ON m.key_id = k.key_id WHERE k.key_id = ?"
 )
 KEY_COLUMNS: Final = len(FORMATS[KeyRecord].names) + 1
@@ -93,7 +102,37 @@ MARKS: Final = _query(MarkRecord, (), "name", within="name")
 ALIASES: Final = _query(AliasRecord, ("account", "region"), "name", after="name")
 ALIASES_OF_KEY: Final = _query(AliasRecord, ("account", "region", "key_id"), "name", after="name")
 COUNT_ALIASES_OF_KEY: Final = "SELECT count(*) FROM aliases WHERE account = ? AND region = ? AND key_id = ?"
-USERS: Final = _query(UserRecord, ("account",), "name", after="name")
+_NAMED: Final[tuple[type[msgspec.Struct], ...]] = (UserRecord, GroupRecord, RoleRecord, ManagedPolicyRecord)
+BY_NAME: Final[dict[type[msgspec.Struct], Query[Any]]] = {
+    kind: _query(kind, ("account",), "name", after="name") for kind in _NAMED
+}
+FOLDED_NAME: Final = {
+    kind: f"SELECT name FROM {FORMATS[kind].table} WHERE account = ? AND name = ? COLLATE NOCASE"  # noqa: S608 - as above.
+    for kind in _NAMED
+}
+_LISTS: Final = ("groups", "attached_policies")
+
+
+def _holding(kind: type[msgspec.Struct], field: str) -> Query[Any]:
+    """Rows of an account whose field is, or as a list holds, the next parameter; a NULL holds nothing."""
+    held = f"(SELECT one.value FROM json_each({field}) AS one)" if field in _LISTS else f"({field})"  # noqa: S608 - as above.
+    columns, table = ", ".join((*FORMATS[kind].names, "mac")), FORMATS[kind].table
+    sql = f"SELECT {columns} FROM {table} WHERE account = ? AND ? IN {held} AND name > ? ORDER BY name LIMIT ?"  # noqa: S608 - as above.
+    return Query(kind, ("account",), sql)
+
+
+HOLDING: Final[dict[tuple[type[msgspec.Struct], str], Query[Any]]] = {
+    (kind, field): _holding(kind, field)
+    for kind in _NAMED
+    for field in (*_LISTS, "boundary_arn")
+    if field in FORMATS[kind].names
+}
+ACCOUNTS: Final = _query(AccountRecord, (), "account", after="account")
+GRANTS_ON_KEY: Final = _query(GrantRecord, ("key_id",), "grant_id", after="grant_id")
+GRANTS_TO: Final = _query(GrantRecord, ("key_id", "grantee"), "grant_id")
+GRANTS_CALLED: Final = _query(GrantRecord, ("key_id", "name"), "grant_id")
+GRANTS_TO_RETIRE: Final = _query(GrantRecord, ("region", "retiring"), "grant_id", after="grant_id")
+COUNT_GRANTS: Final = "SELECT count(*) FROM grants WHERE key_id = ?"
 ACCESS_KEYS_OF_USER: Final = _query(AccessKeyRecord, ("account", "user_name"), "access_key_id")
 
 
