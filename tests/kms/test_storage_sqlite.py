@@ -19,6 +19,7 @@ from contracts.stores import (
     REGION,
     STORE_KEY,
     SqliteUnderTest,
+    access_key,
     alias,
     kms_key,
     material,
