@@ -39,6 +39,7 @@ from strongroom.kms.faults import Fault
 from strongroom.kms.keys.directory import PARTITION, KeyEntry, PrincipalEntry
 from strongroom.kms.keys.last_usage import TRACKED_OPERATIONS, LastUsage
 from strongroom.kms.wire.model import Rule, Shape, structure_rule
+from strongroom.kms.wire.query_codec import QUERY_OPERATIONS
 from strongroom.kms.wire.shapes import OPERATIONS
 from strongroom.protocol.arn import format_key_arn
 
@@ -89,7 +90,9 @@ class _Logged:
         )
 
 
-_LOGGED: Final = {operation.request: _Logged(operation.request) for operation in OPERATIONS.values()}
+_LOGGED: Final = {
+    operation.request: _Logged(operation.request) for operation in (*OPERATIONS.values(), *QUERY_OPERATIONS.values())
+}
 
 
 def logged_parameters(request: Shape) -> dict[str, Any]:

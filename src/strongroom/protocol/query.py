@@ -17,16 +17,19 @@ Invariants:
     </ActionResponse>
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 CONTENT_TYPE = b"text/xml"
 STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
-# Ours: the largest real STS form (AssumeRole with a session policy of 2,048 characters, all escaped) is below 16 KiB.
-FORM_BYTES_MAX = 65_536
+# As much as the edge takes at all: a policy document may have 131,072 characters (IAM's model), which double when their
+# quotes, braces and spaces are escaped.
+FORM_BYTES_MAX = 524_288
+# Ours: the largest real form has 50 tags, and at most ten more parameters.
 FORM_PARAMETERS_MAX = 256
 
 # The refusals of `sigv4` under the names that Query services give them, and their HTTP status.
@@ -38,9 +41,16 @@ SIGV4_ERRORS: Mapping[str, tuple[str, int]] = {
     "UnrecognizedClientException": ("InvalidClientTokenId", 403),
 }
 
-Member: TypeAlias = "str | Mapping[str, Member] | Sequence[Member]"
 
-_HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
+class Entries(NamedTuple):
+    """A map of the API: its keys are data, not names of elements."""
+
+    pairs: "Sequence[tuple[str, Member]]"
+
+
+Member: TypeAlias = "str | Mapping[str, Member] | Sequence[Member] | Entries"
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 # XML 1.0, production [2] Char: everything else below U+0020, the surrogates, U+FFFE and U+FFFF.
 _FORBIDDEN_IN_XML = {
     **dict.fromkeys([code for code in range(0x20) if code not in {0x09, 0x0A, 0x0D}], "\ufffd"),
@@ -85,9 +95,8 @@ def parse_form(body: bytes) -> dict[str, str]:
 
 
 def _unescape(text: bytes) -> str:
-    for escaped in text.split(b"%")[1:]:
-        if len(escaped) < 2 or not _HEX_DIGITS.issuperset(escaped[:2]):
-            raise MalformedForm("The query string contains a syntax error.")
+    if _BAD_ESCAPE.search(text) is not None:
+        raise MalformedForm("The query string contains a syntax error.")
     try:
         return unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:
@@ -95,12 +104,16 @@ def _unescape(text: bytes) -> str:
 
 
 def format_result(
-    action: str, result: Mapping[str, Member], request_id: str, *, namespace: str = STS_NAMESPACE
+    action: str, result: Mapping[str, Member] | None, request_id: str, *, namespace: str = STS_NAMESPACE
 ) -> bytes:
-    """The answer to an action that succeeded. Keys of `result` and the action are ours: names of the API, never input."""
+    """The answer to an action that succeeded; None: the action has no result.
+
+    Keys of `result` and the action are ours: names of the API, never input.
+    """
+    element = "" if result is None else f"<{action}Result>{_format_member(result)}</{action}Result>"
     return (
         f'<{action}Response xmlns="{namespace}">'
-        f"<{action}Result>{_format_member(result)}</{action}Result>"
+        f"{element}"
         f"<ResponseMetadata><RequestId>{_format_text(request_id)}</RequestId></ResponseMetadata>"
         f"</{action}Response>"
     ).encode()
@@ -120,9 +133,14 @@ def format_error(
 
 
 def _format_member(member: Member) -> str:
-    """Text as text, a structure as elements in its order, a list as `member` elements."""
+    """Text as text, a structure as elements in its order, a list as `member` elements, a map as `entry` elements."""
     if isinstance(member, str):
         return _format_text(member)
+    if isinstance(member, Entries):
+        return "".join(
+            f"<entry><key>{_format_text(key)}</key><value>{_format_member(value)}</value></entry>"
+            for key, value in member.pairs
+        )
     if isinstance(member, Mapping):
         return "".join(f"<{name}>{_format_member(value)}</{name}>" for name, value in member.items())
     return "".join(f"<member>{_format_member(value)}</member>" for value in member)

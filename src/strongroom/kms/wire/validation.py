@@ -98,14 +98,23 @@ def explain(operation: str, body: bytes) -> RequestRefused | None:
         value = parse_strictly(body or b"{}")
         if type(value) is not dict:
             _refuse_type(Rule("structure"), value)
-        found = _structure_violations(structure_rule(OPERATIONS[operation].request), value, "")
-        violations = list(islice(found, VIOLATIONS_MAX))
+        message = violations_message(structure_rule(OPERATIONS[operation].request), value)
     except RequestRefused as refusal:
         return refusal
+    return None if message is None else RequestRefused(VALIDATION, message)
+
+
+def violations_message(rule: Rule, value: dict[str, Any]) -> str | None:
+    """Return what is wrong with `value`, a request by its rule, in AWS's words; None if nothing is.
+
+    Raises:
+        RequestRefused: something in it has another type than its rule wants.
+    """
+    violations = list(islice(_structure_violations(rule, value, ""), VIOLATIONS_MAX))
     if not violations:
         return None
     errors = "error" if len(violations) == 1 else "errors"
-    return RequestRefused(VALIDATION, f"{len(violations)} validation {errors} detected: {'; '.join(violations)}")
+    return f"{len(violations)} validation {errors} detected: {'; '.join(violations)}"
 
 
 def parse_strictly(body: bytes) -> Any:
