@@ -143,15 +143,31 @@ def federated_user_arn(account: str, name: str) -> str:
     return f"arn:aws:sts::{account}:federated-user/{name}"
 
 
-def root_principal(account: str, access_key_id: str) -> Principal:
-    return Principal(PrincipalKind.ROOT, account, root_arn(account), account, "", access_key_id)
+def root_principal(account: str, access_key_id: str, *, issued_at_s: float | None = None) -> Principal:
+    return Principal(
+        PrincipalKind.ROOT, account, root_arn(account), account, "", access_key_id, issued_at_s=issued_at_s
+    )
 
 
 def user_principal(
-    account: str, name: str, user_id: str, access_key_id: str, tags: Mapping[str, str] | None = None
+    account: str,
+    name: str,
+    user_id: str,
+    access_key_id: str,
+    tags: Mapping[str, str] | None = None,
+    *,
+    path: str = "/",
+    issued_at_s: float | None = None,
 ) -> Principal:
     return Principal(
-        PrincipalKind.USER, account, user_arn(account, name), user_id, name, access_key_id, tags=tags or {}
+        PrincipalKind.USER,
+        account,
+        user_arn(account, path[1:] + name),
+        user_id,
+        name,
+        access_key_id,
+        tags=tags or {},
+        issued_at_s=issued_at_s,
     )
 
 
