@@ -601,7 +601,7 @@ def test_keys_are_counted_and_found_when_they_are_due(under_test):
         assert run(store, lambda s: s.count_keys(ACCOUNT, REGION)) == 6
 
         def due(what, now_s, limit=10):
-            return [key.key_id for key in run(store, lambda s: getattr(s, what)(ACCOUNT, REGION, now_s, limit)).keys]
+            return [key.key_id for key in run(store, lambda s: getattr(s, what)(REGION, now_s, limit)).keys]
 
         assert due("keys_due_for_deletion", 3.0) == ["key-1", "key-2", "key-3"]
         assert due("keys_due_for_deletion", 3.0, limit=2) == ["key-1", "key-2"]

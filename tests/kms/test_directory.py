@@ -55,7 +55,7 @@ async def make(room: Room, *, policy_chars: int = 0, materials: int = 1) -> str:
 async def look_up(room: Room, key_id: str) -> KeyEntry:
     entry = await room.directory.key(key_id)
     assert entry is not None
-    room.directory.keep_reference(entry.arn, entry, room.directory.generation)
+    room.directory.keep_reference(ACCOUNT, entry.arn, entry, room.directory.generation)
     return entry
 
 
@@ -64,7 +64,7 @@ def test_the_oldest_keys_are_forgotten_when_there_are_too_many(room: Room) -> No
         keys = [await make(room) for _ in range(WEIGHT_MAX + 2)]
         entries = [await look_up(room, key_id) for key_id in keys]
         assert room.directory.sizes()["keys"] == room.directory.sizes()["references"] == WEIGHT_MAX
-        known = [room.directory.known_reference(entry.arn) is entry for entry in entries]
+        known = [room.directory.known_reference(ACCOUNT, entry.arn) is entry for entry in entries]
         assert known == [False] * 2 + [True] * WEIGHT_MAX
 
     asyncio.run(scene())

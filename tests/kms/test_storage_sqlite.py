@@ -487,7 +487,7 @@ def test_a_damaged_key_is_named_and_the_others_are_due_all_the_same(under_test):
         put(store, *[kms_key(f"key-{n}", deletion_at_s=float(n)) for n in range(1, 5)])
         under_test.query("UPDATE kms_keys SET mac = x'00' WHERE key_id = 'key-1'")
         under_test.query("UPDATE kms_keys SET description = CAST(x'ff' AS TEXT) WHERE key_id = 'key-3'")
-        due = run(store, lambda s: s.keys_due_for_deletion(ACCOUNT, REGION, 9.0, 10))
+        due = run(store, lambda s: s.keys_due_for_deletion(REGION, 9.0, 10))
         assert [key.key_id for key in due.keys] == ["key-2", "key-4"]
         assert len(due.damaged) == 2
         assert due.damaged[0] == "key-1"

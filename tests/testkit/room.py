@@ -50,7 +50,7 @@ class Room:
         self.path = path
         self.store = SqliteStore(path)
         self.store.unlock(StoreKey(bytes(32)))
-        self.directory = Directory(self.store, ACCOUNT, REGION)
+        self.directory = Directory(self.store, REGION)
         self.intents: list[str] = []
 
         async def record(call: Call) -> None:
@@ -60,9 +60,9 @@ class Room:
         self.link = HsmLink("/nowhere", cast("Any", None), cast("Any", None), lambda work: work())
         # Nothing here comes as far as the log.
         log = cast("Any", None)
-        trail = Trail(log, REGION, ACCOUNT, lambda: NOW_S, EventIds(bytes(RANDOM_BYTES)), is_strict=False)
+        trail = Trail(log, REGION, lambda: NOW_S, EventIds(bytes(RANDOM_BYTES)), is_strict=False)
         self.service = Service(
-            ACCOUNT, REGION, self.directory, self.link, self.gate, lambda: NOW_S, trail, limits or Limits()
+            ACCOUNT, REGION, self.directory, self.store, self.link, self.gate, lambda: NOW_S, trail, limits or Limits()
         )
         self.caller = PrincipalEntry(root_principal(ACCOUNT, "test"), Documents(), AccessKeySecret(b"test"))
 

@@ -94,7 +94,7 @@ class App:
             segment_bytes_max=config.audit_segment_bytes,
         )
         self._identity = _load_identity(config)
-        home = self._make_region(config.regions[0])
+        home = Region(config, config.regions[0], self._identity, self._log, self._clock, self._batch)
         self._home = home
         self._regions = Regions(home, self._make_region, supervisor, on_first_use=config.development)
         service = home.service
@@ -127,7 +127,8 @@ class App:
         return Reporting(sources, listening, place, worker, is_alone=self._config.workers == 1)
 
     def _make_region(self, region: RegionConfig) -> Region:
-        return Region(self._config, region, self._identity, self._log, self._clock, self._batch)
+        identities = self._home.store
+        return Region(self._config, region, self._identity, self._log, self._clock, self._batch, identities)
 
     def _batch(self, work: Callable[[], None]) -> None:
         self._dispatcher.batch(work)
@@ -200,7 +201,9 @@ class App:
         self, access_key_id: str, secret: AccessKeySecret, user_name: str, user: UserRecord | None = None
     ) -> None:
         permit = self._home.service.gate.chore("FirstAccessKey")
-        record = await self._credentials.seal_access_key(permit, access_key_id, secret, user_name, self._clock())
+        record = await self._credentials.seal_access_key(
+            permit, access_key_id, secret, self._config.account, user_name, self._clock()
+        )
         changes = [Put(record, replaces=None)]
         if user is not None:
             changes.insert(0, Put(user, replaces=None))

@@ -49,5 +49,10 @@ class Call(msgspec.Struct, eq=False, gc=False):
         return f"Call({self.request_id}, {self.operation})"
 
     @property
+    def account(self) -> str:
+        """The caller's."""
+        return self.principal_entry.principal.account
+
+    @property
     def principal(self) -> Principal:
         return self.principal_entry.principal

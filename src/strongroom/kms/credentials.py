@@ -37,7 +37,7 @@ class Credentials:
         directory = self._directory
         generation = directory.generation
         record = await directory.store.get(AccessKeyRecord, access_key_id)
-        if record is None or record.status is not AccessKeyStatus.ACTIVE or record.account != directory.account:
+        if record is None or record.status is not AccessKeyStatus.ACTIVE:
             return None
         if record.user_name:
             user = await directory.store.get(UserRecord, record.account, record.user_name)
@@ -61,7 +61,7 @@ class Credentials:
         return entry
 
     async def seal_access_key(
-        self, permit: Permit, access_key_id: str, secret: AccessKeySecret, user_name: str, now_s: float
+        self, permit: Permit, access_key_id: str, secret: AccessKeySecret, account: str, user_name: str, now_s: float
     ) -> AccessKeyRecord:
         """A record for a new access key; storing it is the caller's act."""
         answer = await self._link.call(
@@ -73,7 +73,7 @@ class Credentials:
         return AccessKeyRecord(
             access_key_id=access_key_id,
             version=1,
-            account=self._directory.account,
+            account=account,
             user_name=user_name,
             status=AccessKeyStatus.ACTIVE,
             sealed_secret=answer.sealed,

@@ -26,7 +26,15 @@ from strongroom.kms.faults import (
 from strongroom.kms.iam.context import KeyFacts, RequestContext, Surroundings
 from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument
-from strongroom.kms.iam.evaluate import Decision, Question, consulted_keys, evaluate, refusal_message, unseen_message
+from strongroom.kms.iam.evaluate import (
+    NO_POLICY,
+    Decision,
+    Question,
+    consulted_keys,
+    evaluate,
+    refusal_message,
+    unseen_message,
+)
 from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry
 from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.repositories import KeyRecord
@@ -77,13 +85,27 @@ class OnAccount(msgspec.Struct, frozen=True):
 
 Demand = OnKey | OnCiphertext | OnAlias | OnAccount
 
+# KMS developer guide, "AWS KMS permissions", column "Cross-account use": what can be done with another account's key.
+ACROSS_ACCOUNTS: Final = frozenset(
+    {
+        *("kms:CreateGrant", "kms:ListGrants", "kms:RetireGrant", "kms:RevokeGrant"),
+        *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
+        *("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
+        *("kms:GenerateDataKeyPair", "kms:GenerateDataKeyPairWithoutPlaintext"),
+        *("kms:GenerateMac", "kms:VerifyMac", "kms:Sign", "kms:Verify", "kms:DeriveSharedSecret"),
+        *("kms:DescribeKey", "kms:GetPublicKey", "kms:GetKeyRotationStatus"),
+    }
+)
+_THIS: Final = "this resource"
+_BEHIND_CIPHERTEXT: Final = "the resource associated with this ciphertext"
+
 # What only some conditions ask for, and somebody must look up.
 _ALIASES_KEY: Final = "kms:resourcealiases"
 _SAME_KEY: Final = "kms:reencryptonsamekey"
 
 
 class Gate:
-    """Decides for one account and region."""
+    """Decides in one region, for the callers of all accounts."""
 
     def __init__(
         self,
@@ -104,7 +126,7 @@ class Gate:
         demand = demands[0]
         if len(demands) != 1 or type(demand) is not OnKey or not demand.aliases:
             return False
-        entry = self._directory.known_reference(demand.key_ref)
+        entry = self._directory.known_reference(call.principal_entry.principal.account, demand.key_ref)
         if entry is None:
             return False
         decision = entry.decision(call.principal_entry, demand.action)
@@ -126,7 +148,7 @@ class Gate:
         for demand in demands:
             match demand:
                 case OnKey():
-                    known = self._directory.known_reference(demand.key_ref) if demand.aliases else None
+                    known = self._directory.known_reference(call.account, demand.key_ref) if demand.aliases else None
                     entry = known or await self.find(call, demand.action, demand.key_ref, aliases=demand.aliases)
                     await self._admit_key(call, demand.action, entry, demand.key_ref, demands)
                 case OnCiphertext():
@@ -170,7 +192,7 @@ class Gate:
         key_id = await self._directory.key_id_of_material(hbkid)
         entry = None if key_id is None else await self._directory.key(key_id)
         if entry is None:
-            raise _denied_unseen(call, demand.action, "the resource associated with this ciphertext")
+            raise _denied_unseen(call, demand.action, _BEHIND_CIPHERTEXT)
         key_ref = demand.key_ref or ""
         if named is not None and named.record.key_id != entry.record.key_id:
             await self._admit_key(call, demand.action, named, key_ref, demands)
@@ -180,10 +202,10 @@ class Gate:
         await self._admit_key(call, demand.action, entry, key_ref, demands)
 
     async def _admit_alias(self, call: Call, demand: OnAlias) -> None:
-        arn = format_alias_arn(PARTITION, self._directory.region, self._directory.account, demand.name)
+        arn = format_alias_arn(PARTITION, self._directory.region, call.account, demand.name)
         target = None
         if demand.target_action is not None:
-            key_id = await self._directory.key_id_of_alias(demand.name)
+            key_id = await self._directory.key_id_of_alias(call.account, demand.name)
             target = None if key_id is None else await self._directory.key(key_id)
             if target is None:
                 raise NotFoundException(format_alias_missing(arn))
@@ -212,6 +234,10 @@ class Gate:
     ) -> None:
         """Let it pass, or refuse it; what decides anew is kept under everything that it depends on."""
         caller = call.principal_entry
+        require = _required(call, entry, key_ref, action)
+        if isinstance(kept, Decision):
+            require(kept)
+            return
         question = Question(
             caller.principal,
             caller.documents,
@@ -219,16 +245,14 @@ class Gate:
             entry.arn,
             resource_policy=entry.policy,
             resource_account=entry.record.account,
+            grants=await self._directory.grants_naming(entry, caller.principal),
         )
-        if isinstance(kept, Decision):
-            _require_allowed(question, kept)
-            return
         if kept is None:
             keys = consulted_keys(question)
             if not keys:
                 decision = evaluate(question)
                 entry.remember(caller, action, decision)
-                _require_allowed(question, decision)
+                require(decision)
                 return
             kept = VaryingDecision(action, keys)
             entry.remember(caller, action, kept)
@@ -238,7 +262,7 @@ class Gate:
         if found is None:
             found = evaluate(msgspec.structs.replace(question, context=context))
             kept.keep(values, found)
-        _require_allowed(question, found)
+        require(found)
 
     def _admit_keyless(self, call: Call, action: str, subject: str, arn: str) -> None:
         caller = call.principal_entry
@@ -285,7 +309,7 @@ class Gate:
             request=call.request,
             key=record,
             key_ref_alias=_alias_of(key_ref) if key_ref else "",
-            aliases=await self._directory.aliases_of(record.key_id) if _ALIASES_KEY in keys else (),
+            aliases=await self._directory.aliases_of(record) if _ALIASES_KEY in keys else (),
             same_key=await self._is_same_key(call, entry, demands) if _SAME_KEY in keys else None,
         )
 
@@ -302,21 +326,21 @@ class Gate:
     # ── references ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def find(self, call: Call, action: str, key_ref: str, *, aliases: bool) -> KeyEntry:
-        """The key of this account and region that a reference names; finding is no leave to use.
+        """The key that a reference of the caller's names; finding is no leave to use.
 
         Most references are the id or ARN of a key that exists, and need no more than that. Of the others:
-        1. what is no reference, 2. an alias where only keys are taken, 3. another region, 4. another account, about which
-        nobody is told what exists, 5. nothing of this name.
+        1. what is no reference, 2. an alias where only keys are taken, 3. another region, 4. another account, whose keys
+        must be named by ARN, and of which nobody is told what exists, 5. nothing of this name.
 
         Raises:
             NotFoundException, InvalidArnException, AccessDeniedException: AWS's wording for each kind of reference.
         """
-        directory = self._directory
+        directory, account = self._directory, call.account
         generation = directory.generation
-        plain_id = directory.plain_key_id(key_ref)
+        plain_id = directory.plain_key_id(account, key_ref)
         entry = None if plain_id is None else await directory.key(plain_id)
-        if entry is not None:
-            directory.keep_reference(key_ref, entry, generation)
+        if entry is not None and entry.record.account == account:
+            directory.keep_reference(account, key_ref, entry, generation)
             return entry
         try:
             parsed = parse_key_ref(key_ref)
@@ -328,22 +352,73 @@ class Gate:
         if isinstance(parsed, KeyArn | AliasArn):
             if parsed.region != directory.region:  # 3
                 raise NotFoundException(format_wrong_region(parsed.region))
-            if parsed.account != directory.account:  # 4
-                raise _denied_unseen(call, action, "this resource")
             foreign_partition = parsed.partition != PARTITION
+            if parsed.account != account:  # 4
+                entry = None if foreign_partition else await self._find_foreign(action, parsed)
+                if entry is None:
+                    raise self._refuse_unseen(call, action, parsed)
+                directory.keep_reference(account, key_ref, entry, generation)
+                return entry
         key_id: str | None
         if isinstance(parsed, AliasName | AliasArn):
-            arn = format_alias_arn(PARTITION, directory.region, directory.account, parsed.alias_name)
+            arn = format_alias_arn(PARTITION, directory.region, account, parsed.alias_name)
             missing = format_alias_missing(arn)
-            key_id = await directory.key_id_of_alias(parsed.alias_name)
+            key_id = await directory.key_id_of_alias(account, parsed.alias_name)
         else:
-            missing = format_key_missing(format_key_arn(PARTITION, directory.region, directory.account, parsed.key_id))
+            missing = format_key_missing(format_key_arn(PARTITION, directory.region, account, parsed.key_id))
             key_id = parsed.key_id
         entry = None if key_id is None or foreign_partition else await directory.key(key_id)
-        if entry is None:  # 5
+        if entry is None or entry.record.account != account:  # 5
             raise NotFoundException(missing)
-        directory.keep_reference(key_ref, entry, generation)
+        directory.keep_reference(account, key_ref, entry, generation)
         return entry
+
+    async def _find_foreign(self, action: str, parsed: KeyArn | AliasArn) -> KeyEntry | None:
+        """Another account's key, for an action that another account's keys are open to."""
+        if action not in ACROSS_ACCOUNTS:
+            return None
+        directory = self._directory
+        if isinstance(parsed, KeyArn):
+            key_id: str | None = parsed.key_id
+        else:
+            key_id = await directory.key_id_of_alias(parsed.account, parsed.alias_name)
+        entry = None if key_id is None else await directory.key(key_id)
+        return entry if entry is not None and entry.record.account == parsed.account else None
+
+    def _refuse_unseen(self, call: Call, action: str, parsed: KeyArn | AliasArn) -> AccessDeniedException:
+        """What a key would answer that lets nobody in: whoever asks must not learn that there is none."""
+        if isinstance(parsed, AliasArn):
+            return _denied_unseen(call, action, _THIS)
+        caller = call.principal_entry
+        question = Question(
+            caller.principal,
+            caller.documents,
+            action,
+            str(parsed),
+            resource_policy=NO_POLICY,
+            resource_account=parsed.account,
+            context=self._plain_context(call, action, None),
+        )
+        return AccessDeniedException(refusal_message(question, evaluate(question)))
+
+
+def _required(call: Call, entry: KeyEntry, key_ref: str, action: str) -> Callable[[Decision], None]:
+    """Raises the refusal of a decision. Who named another account's key other than by its ARN is not told which it is."""
+
+    def require(decision: Decision) -> None:
+        if decision.allowed:
+            return
+        if entry.record.account != call.account:
+            if not key_ref:
+                raise _denied_unseen(call, action, _BEHIND_CIPHERTEXT)
+            if _alias_of(key_ref):
+                raise _denied_unseen(call, action, _THIS)
+        caller = call.principal_entry
+        raise AccessDeniedException(
+            refusal_message(Question(caller.principal, caller.documents, action, entry.arn), decision)
+        )
+
+    return require
 
 
 def _denied_unseen(call: Call, action: str, what: str) -> AccessDeniedException:

@@ -21,7 +21,7 @@ from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.host_session import HostIdentity
 from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.keys.directory import Directory
-from strongroom.kms.repositories import ConflictError, Put, SettingRecord
+from strongroom.kms.repositories import ConflictError, Put, SettingRecord, Store
 from strongroom.kms.service import Service
 from strongroom.kms.storage.sqlite import SqliteStore
 from strongroom.kms.trail import Trail
@@ -44,8 +44,9 @@ class Region:
         log: AuditLog,
         clock: Callable[[], float],
         batch: Batch,
+        identities: Store | None = None,
     ) -> None:
-        """Open the files; `batch` does what a frame of answers resumes.
+        """Open the files; `batch` does what a frame of answers resumes. Without `identities`, this is the home region.
 
         Raises:
             DomainTokenError: the domain's token is not one.
@@ -59,12 +60,20 @@ class Region:
             folder.mkdir(mode=0o700, exist_ok=True)
         self.store: Final = SqliteStore(path)
         self.link: Final = HsmLink(region.hsm_socket, identity, domain, batch)
-        directory = Directory(self.store, config.account, region.name)
+        directory = Directory(self.store, region.name)
         ids = EventIds(os.urandom(RANDOM_BYTES))
-        trail = Trail(log, region.name, config.account, clock, ids, is_strict=config.strict_audit)
+        trail = Trail(log, region.name, clock, ids, is_strict=config.strict_audit)
         gate = Gate(directory, trail.intent, clock, is_secure=bool(config.tls_certificate))
         self.service: Final = Service(
-            config.account, region.name, directory, self.link, gate, clock, trail, config.limits
+            main_account=config.account,
+            region=region.name,
+            directory=directory,
+            identities=identities or self.store,
+            link=self.link,
+            gate=gate,
+            clock=clock,
+            trail=trail,
+            limits=config.limits,
         )
 
     async def open(self) -> None:

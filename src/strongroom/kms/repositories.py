@@ -312,13 +312,13 @@ class Store(Protocol):
     async def count_keys(self, account: str, region: str) -> int:
         """How many keys there are."""
 
-    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
+    async def keys_due_for_deletion(self, region: str, now_s: float, limit: int) -> DueKeys:
         """Keys whose waiting period has ended, the longest due first."""
 
-    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
+    async def keys_due_for_rotation(self, region: str, now_s: float, limit: int) -> DueKeys:
         """Keys whose next rotation's time has come and whose state is Enabled, the longest due first."""
 
-    async def keys_rotating_too_late(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
+    async def keys_rotating_too_late(self, region: str, now_s: float, limit: int) -> DueKeys:
         """Enabled keys whose next rotation is more than their period away; reads every key that rotates."""
 
     async def list_aliases(

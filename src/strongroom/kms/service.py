@@ -10,15 +10,18 @@ from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.keys.directory import Directory
 from strongroom.kms.limits import Limits
+from strongroom.kms.repositories import Store
 from strongroom.kms.trail import Trail
 
 
 class Service(msgspec.Struct, frozen=True):
-    """One account in one region."""
+    """One region, with all accounts of the home; the main account is the one that was there first."""
 
-    account: str
+    main_account: str
     region: str
     directory: Directory
+    # Where identities are kept: the home region's store.
+    identities: Store
     link: HsmLink
     gate: Gate
     clock: Callable[[], float]

@@ -115,17 +115,16 @@ class Trail:
     """Writes one service's records."""
 
     def __init__(
-        self, log: AuditLog, region: str, account: str, clock: Callable[[], float], ids: EventIds, *, is_strict: bool
+        self, log: AuditLog, region: str, clock: Callable[[], float], ids: EventIds, *, is_strict: bool
     ) -> None:
         self.log: Final = log
         self.is_strict: Final = is_strict
         self.usage: Final = LastUsage()
         self._region = region
-        self._account = account
         self._clock = clock
         self._ids = ids
         self._times = EventTimes()
-        self._templates: dict[tuple[str, bool], CallTemplate] = {}
+        self._templates: dict[tuple[str, str, bool], CallTemplate] = {}
         self._identities: dict[PrincipalEntry, bytes] = {}
 
     async def intent(self, call: Call) -> None:
@@ -147,13 +146,10 @@ class Trail:
         else:
             self.log.append(events)
 
-    def arn_of(self, key_id: str) -> str:
-        """The ARN that a key of this region has, or had."""
-        return format_key_arn(PARTITION, self._region, self._account, key_id)
-
     async def service_event(
         self,
         name: str,
+        account: str,
         key_id: str,
         details: dict[str, str],
         *,
@@ -169,7 +165,7 @@ class Trail:
         """
         event = Event(
             eventVersion=EVENT_VERSION,
-            userIdentity={"accountId": self._account, "invokedBy": INTERNAL},
+            userIdentity={"accountId": account, "invokedBy": INTERNAL},
             eventTime=self._times.format(self._clock()),
             eventSource=EVENT_SOURCE,
             eventName=name,
@@ -181,11 +177,17 @@ class Trail:
             requestID="",
             eventID=self._ids(),
             readOnly=False,
-            resources=[Resource(accountId=self._account, type=_KEY_TYPE, ARN=self.arn_of(key_id))],
+            resources=[
+                Resource(
+                    accountId=account,
+                    type=_KEY_TYPE,
+                    ARN=format_key_arn(PARTITION, self._region, account, key_id),
+                )
+            ],
             eventType=SERVICE_EVENT_TYPE,
             managementEvent=True,
             eventCategory=EVENT_CATEGORY,
-            recipientAccountId=self._account,
+            recipientAccountId=account,
             phase=phase,
             serviceEventDetails={**details, "keyId": key_id},
         )
@@ -210,10 +212,11 @@ class Trail:
             notes[entry.record.key_id] = use
 
     def _success(self, call: Call, *, read_only: bool) -> bytes:
-        template = self._templates.get((call.operation, read_only))
+        account = call.principal_entry.principal.account
+        template = self._templates.get((call.operation, account, read_only))
         if template is None:
-            template = CallTemplate(call.operation, self._region, self._account, read_only=read_only)
-            self._templates[call.operation, read_only] = template
+            template = CallTemplate(call.operation, self._region, account, read_only=read_only)
+            _keep(self._templates, (call.operation, account, read_only), template)
         now_s, event_id = self._clock(), self._ids()
         if call.operation in TRACKED_OPERATIONS:
             self._note_use(call, now_s, event_id)
@@ -287,7 +290,7 @@ class Trail:
             eventType=EVENT_TYPE,
             managementEvent=True,
             eventCategory=EVENT_CATEGORY,
-            recipientAccountId=self._account,
+            recipientAccountId=call.account,
             errorCode=error_code,
             errorMessage=error_message[:TEXT_CHARS_MAX] if error_message else None,
             phase=phase,

@@ -82,7 +82,7 @@ class AdminCommands:
         parameters = list(inspect.signature(row).parameters)[2:]
         if set(arguments) != set(parameters) or not all(isinstance(value, str) for value in arguments.values()):
             raise AdminError(f"{command} takes {', '.join(parameters) or 'no arguments'}")
-        principal = Principal(PrincipalKind.OPERATOR, self._service.account, f"operator:{uid}", str(uid))
+        principal = Principal(PrincipalKind.OPERATOR, self._service.main_account, f"operator:{uid}", str(uid))
         entry = PrincipalEntry(principal, Documents(), AccessKeySecret(b""))
         call = Call(self._ids(), command, entry, Origin("admin-socket", "strongroom"))
         call.parameters = {name: value for name, value in arguments.items() if name != "policy"}
@@ -102,7 +102,7 @@ class AdminCommands:
         policies = {"inline": _checked(policy)} if policy else {}
         permit = await self._service.gate.operator(call)
         record = UserRecord(
-            account=self._service.account,
+            account=self._service.main_account,
             name=user,
             version=1,
             user_id=new_user_id(),
@@ -125,7 +125,7 @@ class AdminCommands:
         records: list[UserRecord] = []
         while True:
             after = records[-1].name if records else ""
-            page = await self._store.list_named(UserRecord, self._service.account, after, _PAGE)
+            page = await self._store.list_named(UserRecord, self._service.main_account, after, _PAGE)
             records += page
             if len(page) < _PAGE:
                 break
@@ -136,20 +136,22 @@ class AdminCommands:
     async def create_access_key(self, call: Call, user: str) -> dict[str, str]:
         """The only time that a secret is told."""
         await self._require_user(user)
-        if len(await self._store.list_access_keys(self._service.account, user)) >= _ACCESS_KEYS_MAX:
+        if len(await self._store.list_access_keys(self._service.main_account, user)) >= _ACCESS_KEYS_MAX:
             raise AdminError(f"the user {user} has {_ACCESS_KEYS_MAX} access keys already")
         permit = await self._service.gate.operator(call)
         access_key_id, secret = new_access_key_id(), new_secret()
         sealing = self._service.gate.chore("SealAccessKey")
         now_s = self._service.clock()
-        record = await self._credentials.seal_access_key(sealing, access_key_id, secret, user, now_s)
+        record = await self._credentials.seal_access_key(
+            sealing, access_key_id, secret, self._service.main_account, user, now_s
+        )
         await self._commit(permit, Put(record, replaces=None))
         return {"user": user, "access_key_id": access_key_id, "secret_access_key": secret.expose().decode()}
 
     async def list_access_keys(self, call: Call, user: str) -> list[dict[str, str]]:
         if user:
             await self._require_user(user)
-        records = await self._store.list_access_keys(self._service.account, user)
+        records = await self._store.list_access_keys(self._service.main_account, user)
         return [{"access_key_id": r.access_key_id, "status": r.status.value} for r in records]
 
     async def update_access_key(self, call: Call, access_key_id: str, status: str) -> dict[str, str]:
@@ -176,7 +178,7 @@ class AdminCommands:
     async def delete_user(self, call: Call, user: str) -> dict[str, str]:
         """A user without access keys, as IAM demands."""
         record = await self._require_user(user)
-        if await self._store.list_access_keys(self._service.account, user):
+        if await self._store.list_access_keys(self._service.main_account, user):
             raise AdminError(f"the user {user} still has access keys: delete them first")
         permit = await self._service.gate.operator(call)
         await self._commit(permit, Remove(record))
@@ -206,7 +208,7 @@ class AdminCommands:
             "hsm": regions[0]["hsm"],
             "audit": {"writer": head.writer, "records": head.seq, "takes records": not self._trail.log.on_reserve},
             "confined": is_confined(),
-            "account": self._service.account,
+            "account": self._service.main_account,
             "region": self._service.region,
             "regions": regions,
             "not open": self._regions.not_open(),
@@ -287,7 +289,7 @@ class AdminCommands:
     # ── shared ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _find_user(self, user: str) -> UserRecord | None:
-        return await self._store.get(UserRecord, self._service.account, user)
+        return await self._store.get(UserRecord, self._service.main_account, user)
 
     async def _require_user(self, user: str) -> UserRecord:
         record = await self._find_user(user)

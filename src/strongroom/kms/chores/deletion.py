@@ -22,7 +22,7 @@ from strongroom.kms.audit.events import INTENT
 from strongroom.kms.chores.clock_guard import ClockGuard
 from strongroom.kms.chores.due_keys import DAMAGED, read_entry, sound_keys, tell_damaged
 from strongroom.kms.chores.leases import Lease
-from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.keys.directory import PARTITION, KeyEntry
 from strongroom.kms.repositories import (
     Change,
     ConflictError,
@@ -35,6 +35,7 @@ from strongroom.kms.repositories import (
     StoreUnavailableError,
 )
 from strongroom.kms.service import Service
+from strongroom.protocol.arn import format_key_arn
 
 EVENT_NAME: Final = "DeleteKey"
 # In one run; the next one comes within a minute.
@@ -96,7 +97,7 @@ class KeyDeletion:
 
     async def _due(self, now_s: float) -> list[KeyRecord]:
         service = self._service
-        due = await self._store.keys_due_for_deletion(service.account, service.region, now_s, KEYS_PER_RUN_MAX)
+        due = await self._store.keys_due_for_deletion(service.region, now_s, KEYS_PER_RUN_MAX)
         return [kms_key for kms_key in sound_keys(due, service.region) if kms_key.state is KeyState.PENDING_DELETION]
 
     async def _delete(self, kms_key: KeyRecord, now_s: float) -> None:
@@ -107,11 +108,11 @@ class KeyDeletion:
         except DAMAGED:
             tell_damaged(key_id, service.region)
             return
-        await service.trail.service_event(EVENT_NAME, key_id, {}, phase=INTENT)  # 1
+        await service.trail.service_event(EVENT_NAME, kms_key.account, key_id, {}, phase=INTENT)  # 1
         owed = await self._store.get(MarkRecord, self._owed)
         version = 0 if owed is None else owed.version
         note = MarkRecord(name=self._owed, version=version + 1, value=now_s)
-        untold = MarkRecord(name=self._untold + key_id, version=1, value=now_s)
+        untold = MarkRecord(name=f"{self._untold}{kms_key.account}:{key_id}", version=1, value=now_s)
         fence = self._lease.fence(service.clock())
         permit = service.gate.chore(EVENT_NAME, key_id)
         notes = (Put(note, replaces=version or None), Put(untold, replaces=None))
@@ -123,9 +124,11 @@ class KeyDeletion:
 
     async def _tell(self, untold: MarkRecord) -> None:
         service = self._service
-        key_id = untold.name.removeprefix(self._untold)
-        response = {"keyId": service.trail.arn_of(key_id)}
-        await service.trail.service_event(EVENT_NAME, key_id, {}, response=response)  # 3
+        # A note from before there were several accounts names none.
+        account, _, key_id = untold.name.removeprefix(self._untold).rpartition(":")
+        account = account or service.main_account
+        response = {"keyId": format_key_arn(PARTITION, service.region, account, key_id)}
+        await service.trail.service_event(EVENT_NAME, account, key_id, {}, response=response)  # 3
         fence = self._lease.fence(service.clock())
         await self._store.commit([fence, Remove(untold)])  # 4
         self._lease.passed(fence)

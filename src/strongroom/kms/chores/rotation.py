@@ -43,7 +43,7 @@ class KeyRotation:
 
     async def run(self, now_s: float) -> None:
         service = self._service
-        due = await self._store.keys_due_for_rotation(service.account, service.region, now_s, KEYS_PER_RUN_MAX)
+        due = await self._store.keys_due_for_rotation(service.region, now_s, KEYS_PER_RUN_MAX)
         keys = sound_keys(due, service.region)
         is_search_due = self._searched_at_s is None or abs(now_s - self._searched_at_s) >= DAY_S
         if not (keys or is_search_due):
@@ -59,7 +59,7 @@ class KeyRotation:
 
     async def _too_late(self, now_s: float) -> list[KeyRecord]:
         service = self._service
-        late = await self._store.keys_rotating_too_late(service.account, service.region, now_s, KEYS_PER_RUN_MAX)
+        late = await self._store.keys_rotating_too_late(service.region, now_s, KEYS_PER_RUN_MAX)
         return sound_keys(late, service.region)
 
     async def _do_all(self, keys: Sequence[KeyRecord], now_s: float) -> None:
@@ -95,7 +95,7 @@ class KeyRotation:
             tell_damaged(key_id, service.region)
             return
         details = {"rotationType": RotationType.AUTOMATIC.value, "keyOrigin": entry.record.origin}
-        await service.trail.service_event(EVENT_NAME, key_id, details, phase=INTENT)
+        await service.trail.service_event(EVENT_NAME, kms_key.account, key_id, details, phase=INTENT)
         fence = self._lease.fence(service.clock())
         await rotate(
             service,

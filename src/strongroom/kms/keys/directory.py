@@ -20,14 +20,23 @@ from strongroom.kms.hsm_link.link import KeyHandle
 from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision, Documents
+from strongroom.kms.iam.grants import Grant, GrantConstraints
 from strongroom.kms.iam.principals import Principal
-from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
+from strongroom.kms.identities.records import (
+    AccessKeyRecord,
+    AccountRecord,
+    GroupRecord,
+    ManagedPolicyRecord,
+    RoleRecord,
+    UserRecord,
+)
 from strongroom.kms.keys.key_count import KeyCount
 from strongroom.kms.permits import Permit
 from strongroom.kms.repositories import (
     AliasRecord,
     Change,
     Changed,
+    GrantRecord,
     KeyRecord,
     MaterialRecord,
     MaterialState,
@@ -39,6 +48,7 @@ from strongroom.protocol.arn import format_key_arn
 _WEIGHT_MAX: Final = 110_000
 _DECISIONS_MAX: Final = 1_000
 _ALIASES_MAX: Final = 1_000
+_GRANTEES_MAX: Final = 1_000
 PARTITION: Final = "aws"
 _KEY_ID_CHARS: Final = 36
 
@@ -50,8 +60,23 @@ _LONG_POLICIES_MAX: Final = 32
 _POLICY_CHARS_PER_WEIGHT: Final = 128
 _weight_of_key: Final = attrgetter("weight")
 
+_NO_GRANTS: Final[dict[str, tuple[Grant, ...]]] = {}
+# What any principal's documents may come from: these change seldom, so that everybody may be looked up again.
+_IDENTITIES: Final = frozenset({AccountRecord, UserRecord, GroupRecord, RoleRecord, ManagedPolicyRecord})
+
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+def grant_of(record: GrantRecord) -> Grant:
+    """What of a grant decides."""
+    return Grant(
+        record.grant_id,
+        record.grantee,
+        frozenset(record.operations),
+        GrantConstraints(record.context_equals, record.context_subset, record.source_arn),
+        record.issuing_account.split(":")[4],
+    )
 
 
 def parse_key_policy(text: str) -> PolicyDocument:
@@ -88,10 +113,18 @@ class Material:
 class KeyEntry:
     """A KMS key with everything that a request needs of it."""
 
-    __slots__ = ("_decides_alone", "_decisions", "arn", "current", "materials", "policy", "record", "touched_part")
+    __slots__ = (
+        *("_decides_alone", "_decisions", "arn", "current", "grants", "has_grants", "materials", "policy", "record"),
+        "touched_part",
+    )
 
     def __init__(
-        self, record: KeyRecord, materials: Sequence[MaterialRecord], policy: PolicyDocument | None = None
+        self,
+        record: KeyRecord,
+        materials: Sequence[MaterialRecord],
+        policy: PolicyDocument | None = None,
+        *,
+        has_grants: bool = False,
     ) -> None:
         """`policy` is the parsed key policy, where it was parsed already."""
         self.record: Final = record
@@ -102,9 +135,19 @@ class KeyEntry:
         # How the audit trail names the key together with a material: kept here by `kms/trail.py`.
         self.touched_part: tuple[str | None, bytes] | None = None
         # Whether decisions depend on which key this is, or would keep a long document alive after its keys.
-        self._decides_alone: Final = self.policy.names_resources or len(record.key_policy) > _SHORT_POLICY_CHARS_MAX
+        self._decides_alone: Final = (
+            has_grants or self.policy.names_resources or len(record.key_policy) > _SHORT_POLICY_CHARS_MAX
+        )
+        self.has_grants: Final = has_grants
+        # Those that were asked for, by grantee: a key may have 50,000.
+        self.grants: dict[str, tuple[Grant, ...]] = _NO_GRANTS
         # Such decisions; most keys have none.
         self._decisions: dict[tuple[PrincipalEntry, str], Decision | VaryingDecision] | None = None
+
+    def keep_grants(self, grantee: str, grants: tuple[Grant, ...]) -> None:
+        if self.grants is _NO_GRANTS or len(self.grants) >= _GRANTEES_MAX:
+            self.grants = {}
+        self.grants[grantee] = grants
 
     @property
     def weight(self) -> int:
@@ -184,19 +227,21 @@ class _Cache(Generic[K, V]):
 
 
 class Directory:
-    """The records of one account in one region."""
+    """The records of one region, of all accounts."""
 
-    def __init__(self, store: Store, account: str, region: str) -> None:
+    def __init__(self, store: Store, region: str) -> None:
         self.store: Final = store
-        self.account: Final = account
         self.region: Final = region
-        self.key_count: Final = KeyCount(store, account, region)
-        self._arn_start: Final = format_key_arn(PARTITION, region, account, "")
+        self._key_counts: dict[str, KeyCount] = {}
+        # How the ARNs of an account's keys begin.
+        self._arn_starts: dict[str, str] = {}
         self._keys: _Cache[str, KeyEntry] = _Cache(_weight_of_key)
         self._owners: _Cache[bytes, str] = _Cache()
-        self._aliases: _Cache[str, str] = _Cache()
-        # References as callers spell them, found valid: nothing of them is parsed twice while no record changes.
-        self._references: _Cache[str, KeyEntry] = _Cache(_weight_of_key)
+        # By account and name.
+        self._aliases: _Cache[tuple[str, str], str] = _Cache()
+        # References as callers spell them, by the caller's account, found valid: nothing of them is parsed twice while no
+        # record changes.
+        self._references: _Cache[tuple[str, str], KeyEntry] = _Cache(_weight_of_key)
         self._principals: _Cache[str, PrincipalEntry] = _Cache()
         # Grows with every change seen: a read that was under way when it grew is not kept.
         self._generation = 0
@@ -231,7 +276,8 @@ class Directory:
 
     def _forget_all(self) -> None:
         self._generation += 1
-        self.key_count.forget()
+        for key_count in self._key_counts.values():
+            key_count.forget()
         for cache in (self._keys, self._owners, self._aliases, self._references, self._principals):
             cache.clear()
 
@@ -239,7 +285,10 @@ class Directory:
         identity = change.identity
         if change.kind is KeyRecord:
             self._keys.forget(str(identity[0]))
-            self.key_count.note_change()
+            for key_count in self._key_counts.values():
+                key_count.note_change()
+        elif change.kind is GrantRecord:
+            self._keys.forget(str(identity[0]))
         elif change.kind is MaterialRecord:
             hbkid = identity[0]
             assert isinstance(hbkid, bytes)
@@ -248,58 +297,86 @@ class Directory:
             if owner is not None:
                 self._keys.forget(owner)
         elif change.kind is AliasRecord:
-            self._aliases.forget(str(identity[2]))
-        elif change.kind is UserRecord:
-            self._principals.forget_where(lambda entry: entry.principal.user_name == identity[1])
+            self._aliases.forget((str(identity[0]), str(identity[2])))
         elif change.kind is AccessKeyRecord:
             self._principals.forget(str(identity[0]))
+        elif change.kind in _IDENTITIES:
+            self._principals.clear()
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def known_reference(self, key_ref: str) -> KeyEntry | None:
+    def key_count(self, account: str) -> KeyCount:
+        """How many keys an account has here."""
+        key_count = self._key_counts.get(account)
+        if key_count is None:
+            key_count = self._key_counts[account] = KeyCount(self.store, account, self.region)
+        return key_count
+
+    def known_reference(self, account: str, key_ref: str) -> KeyEntry | None:
         """What `keep_reference` kept, if nothing changed since."""
-        return self._references.get(key_ref)
+        return self._references.get((account, key_ref))
 
-    def keep_reference(self, key_ref: str, entry: KeyEntry, generation: int) -> None:
+    def keep_reference(self, account: str, key_ref: str, entry: KeyEntry, generation: int) -> None:
+        """Remember what a reference means in an account: to others, an id or alias means another key."""
         if generation == self._generation:
-            # The entry's own text where it is the same: one copy is enough.
+            # The entry's own texts where they are the same: one copy is enough.
             own = entry.arn if key_ref == entry.arn else entry.record.key_id
-            self._references.put(own if key_ref == own else key_ref, entry)
+            text = own if key_ref == own else key_ref
+            self._references.put((account, text), entry)
 
-    def plain_key_id(self, key_ref: str) -> str | None:
-        """What is a key's id if there is such a key: the end of our keys' ARN, or what is as long as an id."""
-        if key_ref.startswith(self._arn_start):
-            return key_ref[len(self._arn_start) :]
+    def plain_key_id(self, account: str, key_ref: str) -> str | None:
+        """What is the id of an account's key if there is such a key: the end of its ARN, or what is as long as an id."""
+        start = self._arn_starts.get(account)
+        if start is None:
+            start = self._arn_starts[account] = format_key_arn(PARTITION, self.region, account, "")
+        if key_ref.startswith(start):
+            return key_ref[len(start) :]
         return key_ref if len(key_ref) == _KEY_ID_CHARS and not key_ref.startswith("alias/") else None
 
     async def key(self, key_id: str) -> KeyEntry | None:
+        """A key of any account."""
         entry = self._keys.get(key_id)
         if entry is None:
             generation = self._generation
             found = await self.store.key_with_materials(key_id)
-            if found is None or found.record.account != self.account or found.record.region != self.region:
+            if found is None or found.record.region != self.region:
                 return None
-            entry = KeyEntry(found.record, found.materials)
+            entry = KeyEntry(found.record, found.materials, has_grants=found.has_grants)
             if generation == self._generation:
                 self._keys.put(key_id, entry)
         return entry
 
-    async def key_id_of_alias(self, name: str) -> str | None:
-        key_id = self._aliases.get(name)
+    async def key_id_of_alias(self, account: str, name: str) -> str | None:
+        key_id = self._aliases.get((account, name))
         if key_id is None:
             generation = self._generation
-            record = await self.store.get(AliasRecord, self.account, self.region, name)
+            record = await self.store.get(AliasRecord, account, self.region, name)
             if record is None:
                 return None
             key_id = record.key_id
             if generation == self._generation:
-                self._aliases.put(name, key_id)
+                self._aliases.put((account, name), key_id)
         return key_id
 
-    async def aliases_of(self, key_id: str) -> list[str]:
+    async def aliases_of(self, kms_key: KeyRecord) -> list[str]:
         """The names of a key, read each time: only conditions on `kms:ResourceAliases` ask."""
-        records = await self.store.list_aliases(self.account, self.region, key_id, "", _ALIASES_MAX)
+        records = await self.store.list_aliases(kms_key.account, self.region, kms_key.key_id, "", _ALIASES_MAX)
         return [record.name for record in records]
+
+    async def grants_naming(self, entry: KeyEntry, principal: Principal) -> tuple[Grant, ...]:
+        """The grants on a key that name somebody, or the role or user behind the session that asks."""
+        if not entry.has_grants:
+            return ()
+        grants: tuple[Grant, ...] = ()
+        for grantee in (principal.arn, principal.issuer_arn):
+            if grantee:
+                known = entry.grants.get(grantee)
+                if known is None:
+                    found = await self.store.grants_to(entry.record.key_id, grantee)
+                    known = tuple(map(grant_of, found))
+                    entry.keep_grants(grantee, known)
+                grants += known
+        return grants
 
     async def key_id_of_material(self, hbkid: bytes) -> str | None:
         """Which key a ciphertext's HBKID belongs to."""

@@ -97,4 +97,4 @@ async def rotate(
         "previousKeyMaterialId": old.hbkid.hex(),
         "currentKeyMaterialId": new.hbkid.hex(),
     }
-    await service.trail.service_event(EVENT_NAME, kms_key.key_id, details)  # 3
+    await service.trail.service_event(EVENT_NAME, kms_key.account, kms_key.key_id, details)  # 3

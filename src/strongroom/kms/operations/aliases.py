@@ -27,10 +27,10 @@ def require_key_target(key_ref: str) -> None:
         raise ValidationException("Aliases must refer to keys. Not aliases")
 
 
-async def require_room(service: Service, key_id: str) -> None:
+async def require_room(service: Service, account: str, key_id: str) -> None:
     """Raise AWS's refusal of more aliases for a key than its quota; requests under way at once can exceed it, as in AWS."""
     most = service.limits.aliases_per_key_max
-    usage = await service.directory.store.count_aliases(service.account, service.region, key_id)
+    usage = await service.directory.store.count_aliases(account, service.region, key_id)
     if usage >= most:
         raise LimitExceededException(
             f"Aliases per key quota for this account in this region is {most}, current usage is {usage}."

@@ -33,13 +33,13 @@ async def run(service: Service, call: Call, request: CreateAliasRequest) -> None
     on_alias, on_key = call.admissions
     entry = on_key.key
     require_state(entry, call.operation)
-    if await service.directory.key_id_of_alias(request.AliasName) is not None:
-        arn = format_alias_arn(PARTITION, service.region, service.account, request.AliasName)
+    if await service.directory.key_id_of_alias(call.account, request.AliasName) is not None:
+        arn = format_alias_arn(PARTITION, service.region, call.account, request.AliasName)
         raise AlreadyExistsException(f"An alias with the name {arn} already exists")
-    await require_room(service, entry.record.key_id)
+    await require_room(service, call.account, entry.record.key_id)
     now_s = service.clock()
     record = AliasRecord(
-        account=service.account,
+        account=call.account,
         region=service.region,
         name=request.AliasName,
         version=1,

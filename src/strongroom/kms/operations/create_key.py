@@ -33,12 +33,12 @@ async def run(service: Service, call: Call, request: CreateKeyRequest) -> Create
     """1. what kind of key, 2. its policy and tags, 3. room for it, 4. the backing key, 5. both durable, 6. the answer."""
     spec, usage = _spec_and_usage(request)  # 1
     tags = add_tags({}, request.Tags or (), service.limits)  # 2
-    key_policy = request.Policy if request.Policy is not None else default_policy(service.account)
+    key_policy = request.Policy if request.Policy is not None else default_policy(call.account)
     document = await require_policy(service, key_policy)
     record = KeyRecord(
         key_id=str(uuid.uuid4()),
         version=1,
-        account=service.account,
+        account=call.account,
         region=service.region,
         state=KeyState.ENABLED,
         spec=spec,
@@ -52,7 +52,7 @@ async def run(service: Service, call: Call, request: CreateKeyRequest) -> Create
     )
     if not request.BypassPolicyLockoutSafetyCheck:
         require_no_lockout(service, call, document, record)
-    key_count = service.directory.key_count
+    key_count = service.directory.key_count(call.account)
     await key_count.reserve(service.limits.keys_max)  # 3
     try:
         material = await _make(service, call, record)

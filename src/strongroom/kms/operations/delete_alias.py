@@ -20,7 +20,7 @@ def demands(request: DeleteAliasRequest) -> Sequence[Demand]:
 
 async def run(service: Service, call: Call, request: DeleteAliasRequest) -> None:
     on_alias, on_key = call.admissions
-    record = await service.directory.store.get(AliasRecord, service.account, service.region, request.AliasName)
+    record = await service.directory.store.get(AliasRecord, call.account, service.region, request.AliasName)
     if record is None or record.key_id != on_key.key.record.key_id:
         raise ConflictError
     permits = ((on_alias.permit, request.AliasName), (on_key.permit, record.key_id))

@@ -46,14 +46,14 @@ async def require_policy(service: Service, text: str) -> PolicyDocument:
     except PolicyError as error:
         raise MalformedPolicyDocumentException(str(error)) from None
     for named in document.named():
-        if named.accounts - {service.account} or not all([await _exists(service, arn) for arn in named.arns]):
+        if named.accounts - {service.main_account} or not all([await _exists(service, arn) for arn in named.arns]):
             raise MalformedPolicyDocumentException("Policy contains a statement with one or more invalid principals.")
     return document
 
 
 async def _exists(service: Service, arn: str) -> bool:
-    name = arn.removeprefix(user_arn(service.account, ""))
-    return name != arn and await service.directory.store.get(UserRecord, service.account, name) is not None
+    name = arn.removeprefix(user_arn(service.main_account, ""))
+    return name != arn and await service.identities.get(UserRecord, service.main_account, name) is not None
 
 
 def require_no_lockout(service: Service, call: Call, document: PolicyDocument, key: KeyRecord) -> None:

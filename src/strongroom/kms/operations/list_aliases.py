@@ -32,7 +32,7 @@ async def run(service: Service, call: Call, request: ListAliasesRequest) -> List
         key_id = entry.record.key_id
     limit = min(request.Limit or _LIMIT_DEFAULT, _LIMIT_MAX)
     after = parse_marker(request.Marker)
-    records = await service.directory.store.list_aliases(service.account, service.region, key_id, after, limit + 1)
+    records = await service.directory.store.list_aliases(call.account, service.region, key_id, after, limit + 1)
     page, more = records[:limit], len(records) > limit
     return ListAliasesResponse(
         Aliases=[

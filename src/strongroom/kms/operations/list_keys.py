@@ -27,7 +27,7 @@ async def run(service: Service, call: Call, request: ListKeysRequest) -> ListKey
     admission.permit.redeem(KEYLESS)
     limit = request.Limit or _LIMIT_DEFAULT
     after = parse_marker(request.Marker)
-    records = await service.directory.store.list_keys(service.account, service.region, after, limit + 1)
+    records = await service.directory.store.list_keys(call.account, service.region, after, limit + 1)
     page, more = records[:limit], len(records) > limit
     return ListKeysResponse(
         Keys=[

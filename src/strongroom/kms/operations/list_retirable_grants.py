@@ -40,7 +40,7 @@ async def run(service: Service, call: Call, request: ListRetirableGrantsRequest)
     principal = request.RetiringPrincipal or ""
     found = _PRINCIPAL.fullmatch(principal)
     # "You must specify a principal in your Amazon Web Services account."
-    if found is None or service.account not in found.groups():
+    if found is None or call.account not in found.groups():
         raise InvalidArnException(f"ARN does not refer to a valid principal: {principal}")
     parse_marker(request.Marker)
     return ListGrantsResponse(Grants=[], Truncated=False)

@@ -28,11 +28,11 @@ def demands(request: UpdateAliasRequest) -> Sequence[Demand]:
 async def run(service: Service, call: Call, request: UpdateAliasRequest) -> None:
     on_alias, on_old, on_new = call.admissions
     require_state(on_new.key, call.operation)
-    record = await service.directory.store.get(AliasRecord, service.account, service.region, request.AliasName)
+    record = await service.directory.store.get(AliasRecord, call.account, service.region, request.AliasName)
     if record is None or record.key_id != on_old.key.record.key_id:
         raise ConflictError
     if record.key_id != on_new.key.record.key_id:
-        await require_room(service, on_new.key.record.key_id)
+        await require_room(service, call.account, on_new.key.record.key_id)
     changed = msgspec.structs.replace(
         record, version=record.version + 1, key_id=on_new.key.record.key_id, updated_at_s=service.clock()
     )

@@ -173,6 +173,14 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         3,
         "accounts, groups, roles, managed policies, grants and the last use of access keys",
         (
+            # Chores look after the keys of all accounts at once.
+            "DROP INDEX kms_keys_by_deletion",
+            "CREATE INDEX kms_keys_by_deletion ON kms_keys (region, deletion_at_s) WHERE deletion_at_s IS NOT NULL",
+            "DROP INDEX kms_keys_by_rotation",
+            """
+            CREATE INDEX kms_keys_by_rotation ON kms_keys (region, state, next_rotation_at_s)
+            WHERE next_rotation_at_s IS NOT NULL
+            """,
             "ALTER TABLE users ADD COLUMN path TEXT",
             "ALTER TABLE users ADD COLUMN tags TEXT",
             "ALTER TABLE users ADD COLUMN groups TEXT",

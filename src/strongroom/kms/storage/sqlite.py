@@ -140,14 +140,14 @@ class SqliteStore:
         count: int = self._fetch(statements.COUNT_KEYS, (account, region))[0][0]
         return count
 
-    async def keys_due_for_deletion(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
-        return self._select_due(statements.KEYS_DUE_FOR_DELETION, (account, region, now_s, limit))
+    async def keys_due_for_deletion(self, region: str, now_s: float, limit: int) -> DueKeys:
+        return self._select_due(statements.KEYS_DUE_FOR_DELETION, (region, now_s, limit))
 
-    async def keys_due_for_rotation(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
-        return self._select_due(statements.KEYS_DUE_FOR_ROTATION, (account, region, KeyState.ENABLED, now_s, limit))
+    async def keys_due_for_rotation(self, region: str, now_s: float, limit: int) -> DueKeys:
+        return self._select_due(statements.KEYS_DUE_FOR_ROTATION, (region, KeyState.ENABLED, now_s, limit))
 
-    async def keys_rotating_too_late(self, account: str, region: str, now_s: float, limit: int) -> DueKeys:
-        return self._select_due(statements.KEYS_ROTATING_TOO_LATE, (account, region, KeyState.ENABLED, now_s, limit))
+    async def keys_rotating_too_late(self, region: str, now_s: float, limit: int) -> DueKeys:
+        return self._select_due(statements.KEYS_ROTATING_TOO_LATE, (region, KeyState.ENABLED, now_s, limit))
 
     async def list_aliases(
         self, account: str, region: str, key_id: str | None, after: str, limit: int
