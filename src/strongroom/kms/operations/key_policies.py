@@ -12,8 +12,8 @@ from typing import Final
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import LimitExceededException, MalformedPolicyDocumentException
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError
-from strongroom.kms.iam.principals import root_arn, user_arn
-from strongroom.kms.identities.records import UserRecord
+from strongroom.kms.iam.principals import root_arn
+from strongroom.kms.identities.existence import Existence
 from strongroom.kms.keys.directory import parse_key_policy
 from strongroom.kms.repositories import (
     KeyRecord,
@@ -37,7 +37,7 @@ def default_policy(account: str) -> str:
 
 
 async def require_policy(service: Service, text: str) -> PolicyDocument:
-    """The parsed policy; every user that it names exists, as AWS demands of principals."""
+    """The parsed policy; everybody whom it names exists, as AWS demands of principals."""
     size_max = service.limits.key_policy_bytes_max
     if len(text.encode()) > size_max:
         raise LimitExceededException(f"The key policy exceeds the length limit of {size_max} bytes.")
@@ -45,15 +45,11 @@ async def require_policy(service: Service, text: str) -> PolicyDocument:
         document = parse_key_policy(text)
     except PolicyError as error:
         raise MalformedPolicyDocumentException(str(error)) from None
+    existence = Existence(service.identities, service.main_account)
     for named in document.named():
-        if named.accounts - {service.main_account} or not all([await _exists(service, arn) for arn in named.arns]):
+        if await existence.first_missing(named) is not None:
             raise MalformedPolicyDocumentException("Policy contains a statement with one or more invalid principals.")
     return document
-
-
-async def _exists(service: Service, arn: str) -> bool:
-    name = arn.removeprefix(user_arn(service.main_account, ""))
-    return name != arn and await service.identities.get(UserRecord, service.main_account, name) is not None
 
 
 def require_no_lockout(service: Service, call: Call, document: PolicyDocument, key: KeyRecord) -> None:
