@@ -23,7 +23,7 @@ from strongroom.kms.faults import (
     InvalidCiphertextException,
     NotFoundException,
 )
-from strongroom.kms.iam.context import KeyFacts, RequestContext, Surroundings
+from strongroom.kms.iam.context import KeyFacts, RequestContext, StatedContext, Surroundings
 from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument
 from strongroom.kms.iam.evaluate import (
@@ -35,6 +35,9 @@ from strongroom.kms.iam.evaluate import (
     refusal_message,
     unseen_message,
 )
+from strongroom.kms.iam.principals import PrincipalKind
+from strongroom.kms.identities.demands import OnIdentity, stated_values
+from strongroom.kms.identities.faults import AccessDenied
 from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry
 from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.repositories import KeyRecord
@@ -159,6 +162,40 @@ class Gate:
                     self._admit_keyless(call, demand.action, KEYLESS, demand.resource_arn)
         if mutates:
             await self._record_intent(call)
+
+    async def admit_identity(
+        self, call: Call, demands: Sequence[OnIdentity], identities_version: int, *, mutates: bool
+    ) -> None:
+        """Fill `call.admissions`, one per demand, with permits for the caller's account as its identities are now.
+
+        Operators are under no policy: the admin socket identified them.
+
+        Raises:
+            AccessDenied: in AWS's words.
+        """
+        if call.principal.kind is not PrincipalKind.OPERATOR:
+            for demand in demands:
+                self._require_identity(call, demand)
+        for demand in demands:
+            permit = Permit(call.request_id, demand.action, call.account, identities_version)
+            call.admissions.append(Admission(permit, None))
+        if mutates:
+            await self._record_intent(call)
+
+    def _require_identity(self, call: Call, demand: OnIdentity) -> None:
+        caller = call.principal_entry
+        question = Question(
+            caller.principal,
+            caller.documents,
+            demand.action,
+            demand.arn,
+            resource_policy=demand.resource_policy,
+            resource_account=demand.resource_account,
+            context=StatedContext(stated_values(demand, call.request), self._plain_context(call, demand.action, None)),
+        )
+        decision = evaluate(question)
+        if not decision.allowed:
+            raise AccessDenied(refusal_message(question, decision))
 
     def chore(self, name: str, key_id: str = KEYLESS) -> Permit:
         """Leave for one act of the service itself: keyless, such as a signed head, or with the key that is named."""

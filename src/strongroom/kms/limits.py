@@ -1,8 +1,8 @@
-"""How much one account may have in one region: AWS's quotas as defaults, each of which an operator may set.
+"""How much one account may have, of keys in one region: AWS's quotas as defaults, each of which an operator may set.
 
 A limit is looked at when something is added, never when it is read: what a home holds beyond a limit that was lowered
 later stays usable. Sources: KMS developer guide, "Resource quotas"; `RotateKeyOnDemand` and `PutKeyPolicy` of the API
-reference.
+reference; IAM user guide, "IAM and AWS STS quotas".
 """
 
 from __future__ import annotations
@@ -23,3 +23,5 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_demand_rotations_max: _Count = 25
     # The model takes no policy of more than 131,072 characters, whatever is configured here.
     key_policy_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=131_072)] = 32 * 1024
+    users_max: _Count = 5_000
+    groups_max: _Count = 300

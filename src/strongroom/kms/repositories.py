@@ -335,6 +335,9 @@ class Store(Protocol):
     async def list_named(self, kind: type[N], account: str, after: str, limit: int) -> list[N]:
         """Users, groups, roles or policies of an account ordered by name, strictly after `after`."""
 
+    async def count_named(self, kind: type[N], account: str) -> int:
+        """How many of a kind an account has."""
+
     async def list_holding(
         self, kind: type[N], field: str, account: str, value: str, after: str, limit: int
     ) -> list[N]:

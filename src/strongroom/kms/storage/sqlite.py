@@ -166,6 +166,10 @@ class SqliteStore:
     async def list_named(self, kind: type[N], account: str, after: str, limit: int) -> list[N]:
         return self._select(statements.BY_NAME[kind], (account, after, limit))
 
+    async def count_named(self, kind: type[N], account: str) -> int:
+        count: int = self._fetch(statements.COUNT_NAMED[kind], (account,))[0][0]
+        return count
+
     async def list_holding(
         self, kind: type[N], field: str, account: str, value: str, after: str, limit: int
     ) -> list[N]:

@@ -110,6 +110,10 @@ FOLDED_NAME: Final = {
     kind: f"SELECT name FROM {FORMATS[kind].table} WHERE account = ? AND name = ? COLLATE NOCASE"  # noqa: S608 - as above.
     for kind in _NAMED
 }
+COUNT_NAMED: Final = {
+    kind: f"SELECT count(*) FROM {FORMATS[kind].table} WHERE account = ?"  # noqa: S608 - as above.
+    for kind in _NAMED
+}
 _LISTS: Final = ("groups", "attached_policies")
 
 

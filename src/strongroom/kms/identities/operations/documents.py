@@ -1,0 +1,60 @@
+"""Policy documents as IAM's operations take them: understood in full, no longer than their quota, naming who exists.
+
+IAM counts no white space (IAM user guide, "IAM and AWS STS quotas"); the model and the parser bound a document with it.
+"""
+
+from __future__ import annotations
+
+from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, Statement, parse_policy
+from strongroom.kms.iam.patterns import fold
+from strongroom.kms.iam.principals import Named
+from strongroom.kms.identities.existence import Existence
+from strongroom.kms.identities.faults import LimitExceeded, MalformedPolicyDocument
+from strongroom.kms.service import Service
+
+
+def chars_of(text: str) -> int:
+    """How long IAM says that a document is."""
+    return len("".join(text.split()))
+
+
+def require_document(text: str, kind: PolicyKind = PolicyKind.IDENTITY) -> PolicyDocument:
+    """The parsed document.
+
+    Raises:
+        MalformedPolicyDocument: with the place of what is wrong.
+    """
+    try:
+        return parse_policy(text, kind)
+    except PolicyError as error:
+        raise MalformedPolicyDocument(str(error)) from None
+
+
+async def require_trust_policy(service: Service, text: str) -> PolicyDocument:
+    """The parsed trust policy of a role: 1. its length, 2. what it says, 3. of what, 4. of whom.
+
+    Raises:
+        LimitExceeded, MalformedPolicyDocument: in AWS's words.
+    """
+    chars_max = service.limits.trust_policy_chars_max
+    if chars_of(text) > chars_max:  # 1
+        raise LimitExceeded(f"Cannot exceed quota for ACLSizePerRole: {chars_max}")
+    document = require_document(text, PolicyKind.TRUST)  # 2
+    if not all(_is_about_sessions(statement) for statement in document.statements):  # 3
+        raise MalformedPolicyDocument("AssumeRole policy may only specify STS AssumeRole actions.")
+    existence = Existence(service.identities, service.main_account)  # 4
+    for named in document.named():
+        missing = await existence.first_missing(named)
+        if missing is not None:
+            raise MalformedPolicyDocument(f'Invalid principal in policy: "AWS":"{_as_written(named, missing, text)}"')
+    return document
+
+
+def _is_about_sessions(statement: Statement) -> bool:
+    return all(fold(action).startswith("sts:") for action in statement.actions.texts)
+
+
+def _as_written(named: Named, missing: str, text: str) -> str:
+    """An account may be called by its number or by its root's ARN; a caller is told what he wrote."""
+    root = f"arn:aws:iam::{missing}:root"
+    return root if missing in named.accounts and root in text else missing
