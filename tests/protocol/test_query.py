@@ -105,10 +105,12 @@ def test_any_text_survives_or_is_replaced_but_never_breaks_out(text: str):
     assert all(shown in (given_, "\ufffd") for shown, given_ in zip(message, text, strict=True))
 
 
-def test_every_refusal_of_sigv4_has_a_name_in_the_query_protocol():
+def test_every_refusal_of_a_caller_has_a_name_in_the_query_protocol():
     assert set(SIGV4_ERRORS) == {
         "MissingAuthenticationTokenException",
         "IncompleteSignatureException",
         "InvalidSignatureException",
         "UnrecognizedClientException",
+        # Of the session, not of the signature.
+        "ExpiredTokenException",
     }

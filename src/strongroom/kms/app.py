@@ -35,6 +35,8 @@ from strongroom.kms.dispatch import Dispatcher
 from strongroom.kms.driver import run
 from strongroom.kms.head_keeper import HeadKeeper
 from strongroom.kms.hsm_link.host_session import HostIdentity
+from strongroom.kms.identities.lookup import Lookup
+from strongroom.kms.identities.organization import UNLIMITED
 from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
 from strongroom.kms.process import connections_max
 from strongroom.kms.region import Region
@@ -98,7 +100,8 @@ class App:
         self._home = home
         self._regions = Regions(home, self._make_region, supervisor, on_first_use=config.development)
         service = home.service
-        self._credentials = Credentials(service.directory, service.link, service.gate)
+        lookup = Lookup(service.identities, service.main_account, UNLIMITED)
+        self._credentials = Credentials(service.directory, service.link, service.gate, lookup, self._clock)
         telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
         self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
         wanted = TLS_CONNECTIONS_MAX if config.tls_certificate else CONNECTIONS_MAX

@@ -28,6 +28,7 @@ from strongroom.kms.faults import (
     UnsupportedOperationException,
 )
 from strongroom.kms.hsm_link.link import HsmLink
+from strongroom.kms.identities.sessions import TOKEN_HEADER, require_session
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.operations import get_caller_identity
 from strongroom.kms.operations.table import TABLE, Operation
@@ -49,6 +50,7 @@ _TARGET: Final = b"x-amz-target"
 _TARGET_PREFIX: Final = b"TrentService."
 _KMS: Final = frozenset({"kms"})
 _STS: Final = frozenset({"sts"})
+_TOKEN_NAME: Final = TOKEN_HEADER.decode()
 _PROBES: Final = (b"/livez", b"/readyz")
 # Far above what competitors on one record can do to one of them, while each of their wins is a change made.
 _CONFLICTS_MAX: Final = 100
@@ -200,15 +202,19 @@ class Dispatcher:
             return
         services = _services_of(request)
         try:
-            verified = self._verifier.verify(request, self._clock(), self._find_secret, services)
+            now_s = self._clock()
+            verified = self._verifier.verify(request, now_s, self._find_secret, services)
+            entry = self._directory.known_principal(verified.access_key_id)
+            assert entry is not None, "a signature was verified with a secret that nobody holds"
+            if entry.session is not None or _TOKEN_NAME in verified.signed_headers:
+                require_session(entry.session, request.value_of(TOKEN_HEADER), now_s)
         except _UnknownAccessKeyError as unknown:
-            drive(self._credentials.load(unknown.access_key_id), partial(self._loaded, connection, request))
+            loading = self._credentials.load(unknown.access_key_id, request.value_of(TOKEN_HEADER))
+            drive(loading, partial(self._loaded, connection, request))
             return
         except Refused as refused:
             self._refuse(connection, services, refused.code, refused.message)
             return
-        entry = self._directory.known_principal(verified.access_key_id)
-        assert entry is not None, "a signature was verified with a secret that nobody holds"
         self._verified(connection, request, verified, entry)
 
     def _probe(self, connection: HttpConnection, target: bytes) -> None:
@@ -243,13 +249,14 @@ class Dispatcher:
             self._refuse(connection, services, fault.code, fault.message)
             return
         try:
-            verified = self._verifier.verify(
-                request, self._clock(), lambda _: entry.secret_text if entry else None, services
-            )
+            now_s = self._clock()
+            verified = self._verifier.verify(request, now_s, lambda _: entry.secret_text if entry else None, services)
+            assert entry is not None
+            if entry.session is not None or _TOKEN_NAME in verified.signed_headers:
+                require_session(entry.session, request.value_of(TOKEN_HEADER), now_s)
         except Refused as refused:
             self._refuse(connection, services, refused.code, refused.message)
             return
-        assert entry is not None
         self._verified(connection, request, verified, entry)
 
     def _refuse(self, connection: HttpConnection, services: frozenset[str], code: str, message: str) -> None:
@@ -439,6 +446,8 @@ def _as_fault(error: BaseException) -> Fault:
     match error:
         case Fault():
             return error
+        case Refused():
+            return _fault_named(error.code, error.message)
         case StoreUnavailableError() | RowForgedError() | AuditUnavailableError():
             return KMSInternalException()
         case _:

@@ -290,6 +290,12 @@ class Store(Protocol):
     def unlock(self, store_key: StoreKey) -> None:
         """Give the key under which rows are authenticated; only settings can be read or written before."""
 
+    def tag(self, purpose: str, message: bytes) -> bytes:
+        """HMAC-SHA-256 of what leaves the store and comes back, under a key that is derived from the store key.
+
+        Every purpose has a key of its own. Only after `unlock`.
+        """
+
     def poll_changes(self, then: Callable[[Sequence[Changed] | None], None]) -> None:
         """Call `then` with what was committed since the last poll (None: too much, forget everything).
 

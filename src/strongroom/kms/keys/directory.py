@@ -30,7 +30,8 @@ from strongroom.kms.identities.records import (
     RoleRecord,
     UserRecord,
 )
-from strongroom.kms.keys.key_count import KeyCount
+from strongroom.kms.identities.session_tokens import Session
+from strongroom.kms.keys.record_count import GRANTS, KEYS, RecordCount
 from strongroom.kms.permits import Permit
 from strongroom.kms.repositories import (
     AliasRecord,
@@ -49,6 +50,7 @@ _WEIGHT_MAX: Final = 110_000
 _DECISIONS_MAX: Final = 1_000
 _ALIASES_MAX: Final = 1_000
 _GRANTEES_MAX: Final = 1_000
+_GRANT_COUNTS_MAX: Final = 1_000
 PARTITION: Final = "aws"
 _KEY_ID_CHARS: Final = 36
 
@@ -58,6 +60,7 @@ _SHORT_POLICY_CHARS_MAX: Final = 2_048
 # A long one takes up to half a MiB when it is parsed: few are remembered, and in a key's entry it counts as what it takes.
 _LONG_POLICIES_MAX: Final = 32
 _POLICY_CHARS_PER_WEIGHT: Final = 128
+_TOKEN_BYTES_PER_WEIGHT: Final = 256
 _weight_of_key: Final = attrgetter("weight")
 
 _NO_GRANTS: Final[dict[str, tuple[Grant, ...]]] = {}
@@ -174,18 +177,27 @@ class KeyEntry:
 
 
 class PrincipalEntry:
-    """An active access key's owner; compared by identity, so that a changed one is another one."""
+    """The owner of an active access key, or of a session; compared by identity, so that a changed one is another one."""
 
-    __slots__ = ("decisions", "documents", "names_resources", "principal", "secret_text")
+    __slots__ = ("decisions", "documents", "names_resources", "principal", "secret_text", "session")
 
-    def __init__(self, principal: Principal, documents: Documents, secret: AccessKeySecret) -> None:
+    def __init__(
+        self, principal: Principal, documents: Documents, secret: AccessKeySecret, session: Session | None = None
+    ) -> None:
+        """`session` is what temporary credentials came with."""
         self.principal: Final = principal
         self.documents: Final = documents
+        self.session: Final = session
         self.names_resources: Final = any(policy.names_resources for policy in documents.all())
         # Those that are the same for every key of an account with that policy.
         self.decisions: Final[dict[tuple[PolicyDocument, str, str], Decision | VaryingDecision]] = {}
         # As the signature check wants it; the same object at every request, so that it need not be compared in full.
         self.secret_text: Final = secret.expose().decode()
+
+
+def _weight_of_principal(entry: PrincipalEntry) -> int:
+    """A session keeps its token, too."""
+    return 1 if entry.session is None else 1 + len(entry.session.token) // _TOKEN_BYTES_PER_WEIGHT
 
 
 class _Cache(Generic[K, V]):
@@ -232,7 +244,9 @@ class Directory:
     def __init__(self, store: Store, region: str) -> None:
         self.store: Final = store
         self.region: Final = region
-        self._key_counts: dict[str, KeyCount] = {}
+        # By account, and by key id.
+        self._key_counts: dict[str, RecordCount] = {}
+        self._grant_counts: dict[str, RecordCount] = {}
         # How the ARNs of an account's keys begin.
         self._arn_starts: dict[str, str] = {}
         self._keys: _Cache[str, KeyEntry] = _Cache(_weight_of_key)
@@ -242,7 +256,7 @@ class Directory:
         # References as callers spell them, by the caller's account, found valid: nothing of them is parsed twice while no
         # record changes.
         self._references: _Cache[tuple[str, str], KeyEntry] = _Cache(_weight_of_key)
-        self._principals: _Cache[str, PrincipalEntry] = _Cache()
+        self._principals: _Cache[str, PrincipalEntry] = _Cache(_weight_of_principal)
         # Grows with every change seen: a read that was under way when it grew is not kept.
         self._generation = 0
 
@@ -276,8 +290,8 @@ class Directory:
 
     def _forget_all(self) -> None:
         self._generation += 1
-        for key_count in self._key_counts.values():
-            key_count.forget()
+        for count in (*self._key_counts.values(), *self._grant_counts.values()):
+            count.forget()
         for cache in (self._keys, self._owners, self._aliases, self._references, self._principals):
             cache.clear()
 
@@ -288,7 +302,10 @@ class Directory:
             for key_count in self._key_counts.values():
                 key_count.note_change()
         elif change.kind is GrantRecord:
-            self._keys.forget(str(identity[0]))
+            key_id = str(identity[0])
+            self._keys.forget(key_id)
+            if key_id in self._grant_counts:
+                self._grant_counts[key_id].note_change()
         elif change.kind is MaterialRecord:
             hbkid = identity[0]
             assert isinstance(hbkid, bytes)
@@ -305,12 +322,23 @@ class Directory:
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def key_count(self, account: str) -> KeyCount:
+    def key_count(self, account: str) -> RecordCount:
         """How many keys an account has here."""
-        key_count = self._key_counts.get(account)
-        if key_count is None:
-            key_count = self._key_counts[account] = KeyCount(self.store, account, self.region)
-        return key_count
+        found = self._key_counts.get(account)
+        if found is None:
+            found = RecordCount(partial(self.store.count_keys, account, self.region), KEYS)
+            self._key_counts[account] = found
+        return found
+
+    def grant_count(self, key_id: str) -> RecordCount:
+        """How many grants there are on a key."""
+        found = self._grant_counts.get(key_id)
+        if found is None:
+            if len(self._grant_counts) >= _GRANT_COUNTS_MAX:
+                busy = {name: count for name, count in self._grant_counts.items() if not count.is_idle}
+                self._grant_counts = busy
+            found = self._grant_counts[key_id] = RecordCount(partial(self.store.count_grants, key_id), GRANTS)
+        return found
 
     def known_reference(self, account: str, key_ref: str) -> KeyEntry | None:
         """What `keep_reference` kept, if nothing changed since."""

@@ -127,6 +127,12 @@ class RowCodec:
     def unlock(self, store_key: StoreKey) -> None:
         self._store_key = store_key
 
+    def tag(self, purpose: str, message: bytes) -> bytes:
+        """As `Store.tag`. The derivation's message begins unlike a row's, which is an array: no row's MAC is such a key."""
+        assert self._store_key is not None, f"{purpose} before unlock"
+        key = hmac.digest(self._store_key.expose(), b"derived key\0" + purpose.encode(), "sha256")
+        return hmac.digest(key, message, "sha256")
+
     def require_open(self, kind: type[msgspec.Struct]) -> None:
         assert self._store_key is not None or kind is SettingRecord, f"{kind.__name__} before unlock"
 

@@ -99,6 +99,9 @@ class SqliteStore:
     def unlock(self, store_key: StoreKey) -> None:
         self._rows.unlock(store_key)
 
+    def tag(self, purpose: str, message: bytes) -> bytes:
+        return self._rows.tag(purpose, message)
+
     def poll_changes(self, then: Callable[[Sequence[Changed] | None], None]) -> None:
         if not self._closed and self._index.is_unchanged():
             then(())

@@ -88,9 +88,7 @@ KEY_COLUMNS: Final = len(FORMATS[KeyRecord].names) + 1
 KEYS: Final = _query(KeyRecord, ("account", "region"), "key_id", after="key_id")
 COUNT_KEYS: Final = "SELECT count(*) FROM kms_keys WHERE account = ? AND region = ?"
 KEYS_DUE_FOR_DELETION: Final = _query(KeyRecord, ("region",), "deletion_at_s", until="deletion_at_s")
-KEYS_DUE_FOR_ROTATION: Final = _query(
-    KeyRecord, ("region", "state"), "next_rotation_at_s", until="next_rotation_at_s"
-)
+KEYS_DUE_FOR_ROTATION: Final = _query(KeyRecord, ("region", "state"), "next_rotation_at_s", until="next_rotation_at_s")
 # With a minute's grace: what a date may be ahead because a clock was corrected.
 KEYS_ROTATING_TOO_LATE: Final = _query(
     KeyRecord,
