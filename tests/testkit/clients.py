@@ -37,7 +37,7 @@ def client_environment(port: int, home: Path) -> dict[str, str]:
 
 
 def run(
-    *command: str | Path, environment: Mapping[str, str], folder: Path, within_s: float = 120.0
+    *command: str | Path, environment: Mapping[str, str], folder: Path, within_s: float = 240.0
 ) -> subprocess.CompletedProcess[str]:
     """Run a client; what it says is for the caller to judge."""
     return subprocess.run(

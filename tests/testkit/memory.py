@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testkit.workers import stand_still
+
 WINDOW_BYTES = 16
 _WORD_BYTES = 8
 _CHUNK_BYTES = 2 << 20
@@ -278,12 +280,11 @@ def _scan_mapping(descriptor: int, mapping: MappedRegion, needles: Needles, repo
 
 
 @contextmanager
-def between_frames(pid: int, within_s: float = 20.0) -> Iterator[None]:
+def between_frames(pid: int, within_s: float = 120.0) -> Iterator[None]:
     """Hold a single-threaded server still while it waits for its next event, and let it go on afterwards."""
     deadline = time.monotonic() + within_s
     while True:
-        os.kill(pid, signal.SIGSTOP)
-        _wait_until_stopped(pid)
+        stand_still(pid)
         if Path(f"/proc/{pid}/syscall").read_text().split()[0] in _EPOLL_CALLS:
             break
         os.kill(pid, signal.SIGCONT)
@@ -293,13 +294,6 @@ def between_frames(pid: int, within_s: float = 20.0) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def _wait_until_stopped(pid: int) -> None:
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        assert time.monotonic() < deadline, "SIGSTOP did not stop it"
-        time.sleep(0.0005)
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────

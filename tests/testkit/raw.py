@@ -23,7 +23,7 @@ from testkit.installation import ACCOUNT, REGION, Installation
 
 TARGET_PREFIX = b"TrentService."
 JSON_TYPE = b"application/x-amz-json-1.1"
-ANSWER_S_MAX = 15.0
+ANSWER_S_MAX = 60.0
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -184,7 +184,7 @@ class Raw:
             return True
         return False
 
-    def is_closed(self, within_s: float = 5.0) -> bool:
+    def is_closed(self, within_s: float = ANSWER_S_MAX) -> bool:
         """Whether the service hangs up, having said nothing more."""
         try:
             return not self._fill(within_s) and not self._received

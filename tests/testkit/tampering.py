@@ -75,7 +75,7 @@ class StoreEditor:
 @contextmanager
 def edited_store(home: Path, store_key: bytes | None) -> Iterator[StoreEditor]:
     """Edit a home's store in one transaction, whether its service runs or not."""
-    with closing(sqlite3.connect(home / "service" / "store.db", isolation_level=None, timeout=20)) as connection:
+    with closing(sqlite3.connect(home / "service" / "store.db", isolation_level=None, timeout=60)) as connection:
         # SQLite leaves foreign keys off unless asked: so would an attacker.
         connection.execute("BEGIN IMMEDIATE")
         yield StoreEditor(connection, store_key)
@@ -100,7 +100,7 @@ class HsmPeer:
         self._inbound, self._outbound = session.Direction(), session.Direction()
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            self._socket.settimeout(10)
+            self._socket.settimeout(60)
             self._socket.connect(str(home / "run" / "hsm" / "hsm-1.sock"))
             handshake = Handshake(self._identity, domain, os.urandom)
             challenge = self._exchange(FrameType.HELLO, handshake.hello())

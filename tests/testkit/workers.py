@@ -18,7 +18,7 @@ from testkit.installation import Installation
 from testkit.raw import Answer, Raw, raw_request
 
 CONNECTIONS_TRIED_MAX = 600
-SPREAD_S_MAX = 30.0
+SPREAD_S_MAX = 120.0
 _PROCESS_DIGITS = 23
 
 
@@ -82,25 +82,43 @@ def _one_to_each(port: int, count: int) -> list[Raw]:
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """A process that stands still within."""
-    os.kill(pid, signal.SIGSTOP)
+def stopped(pid: int, store: Path | None = None) -> Iterator[None]:
+    """A process that stands still within; where a store is named, not with its write lock."""
+    stand_still(pid) if store is None else stop_between_commits(pid, store)
     try:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
+def stand_still(pid: int) -> None:
+    """Stop a process, and come back when all of its threads stand: the signal alone is only on its way."""
+    os.kill(pid, signal.SIGSTOP)
+    given_up = time.monotonic() + SPREAD_S_MAX
+    while not all(_stands(task) for task in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < given_up, "SIGSTOP did not stop it"
+        time.sleep(0.0005)
+
+
+def _stands(task: Path) -> bool:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # A thread that ended.
+
+
 def stop_between_commits(pid: int, store: Path) -> None:
     """Stop a process, but not while it holds the store's write lock: whoever stands still with it holds up all changes."""
+    given_up = time.monotonic() + SPREAD_S_MAX
     while True:
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
         with closing(sqlite3.connect(store, isolation_level=None, timeout=1.0)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("ROLLBACK")
             except sqlite3.OperationalError:
                 os.kill(pid, signal.SIGCONT)
+                assert time.monotonic() < given_up, "it never lets the store go"
                 time.sleep(0.05)
             else:
                 return
@@ -108,10 +126,14 @@ def stop_between_commits(pid: int, store: Path) -> None:
 
 def connection_to(workers: Workers, pid: int) -> Raw:
     """The connection to this process: the one on which nothing comes while it stands still."""
+    given_up = time.monotonic() + SPREAD_S_MAX
     with stopped(pid):
         for connection in workers.connections:
             connection.send(probe(connection.host))
-        silent = [connection for connection in workers.connections if connection.is_silent(0.3)]
+        silent = workers.connections
+        while len(silent) > 1:  # A busy machine lets the others wait, too.
+            assert time.monotonic() < given_up, "nobody answers"
+            silent = [connection for connection in silent if connection.is_silent(0.1)]
     (found,) = silent
     for connection in workers.connections:
         connection.read_answer()
