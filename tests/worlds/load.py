@@ -51,7 +51,6 @@ class Ledger:
 
     def merge(self, other: Ledger) -> None:
         self.acknowledged += other.acknowledged
-        self.operations |= other.operations
         self.facts |= other.facts
         self.blobs += other.blobs
         self.failures += other.failures
@@ -310,6 +309,8 @@ def load(installation: Installation, seed: int) -> Iterator[Ledger]:
     ledger, stop = Ledger(), threading.Event()
     clients = [Client(installation, seed + number, stop) for number in range(THREADS)]
     for client in clients:
+        # Known at any time: a test may wait until everything was used.
+        client.ledger.operations = ledger.operations
         client.start()
     try:
         yield ledger

@@ -38,7 +38,7 @@ def run(script: str, home: Path, backup: Path, cwd: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

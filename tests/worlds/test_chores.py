@@ -19,13 +19,13 @@ import pytest
 from strongroom.boundary.secret import StoreKey
 from strongroom.kms.repositories import KeyRecord, MarkRecord, Put, Record
 from strongroom.kms.storage.sqlite import SqliteStore
-from testkit.installation import REGION, Installation
+from testkit.installation import REGION, START_S_MAX, Installation
 from testkit.raw import audit_records
 from testkit.sealed_state import SealedState
 
 DAY_S = 86_400.0
-# The chores begin at once when a region is open.
-SOON_S = 10.0
+# The chores begin at once when a region is open; what such a machine may be late is no matter here.
+SOON_S = START_S_MAX
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_home_that_was_off_for_days_rotates_and_deletes_when_its_clock_was_acc
     with pytest.raises(kms.exceptions.ClientError, match="AccessDeniedException"):
         kms.decrypt(CiphertextBlob=lost_blob)
     eventually(lambda: not files_hold(own, ekts))
-    assert [event.get("phase", "") for event in named(own, "DeleteKey")] == ["intent", ""]
+    eventually(lambda: [event.get("phase", "") for event in named(own, "DeleteKey")] == ["intent", ""])
     assert [event.get("phase", "") for event in named(own, "accept-clock")] == ["intent", ""] * 2
     assert "the clock jumped" not in own.cli("doctor", "--deep", "--home", str(own.home)).stdout
     own.cli("audit", "verify", "--home", str(own.home))
@@ -172,7 +172,7 @@ def delete_by_itself(own: Installation) -> None:
     eventually(lambda: not exists(kms, doomed))
     # While every worker has the store open and reads it.
     eventually(lambda: not files_hold(own, ekts))
-    assert [event.get("phase", "") for event in named(own, "DeleteKey")] == ["intent", ""]
+    eventually(lambda: [event.get("phase", "") for event in named(own, "DeleteKey")] == ["intent", ""])
     assert not any(exists(own.kms(), doomed) for _ in range(20))
 
 
@@ -189,7 +189,7 @@ def test_last_usages_outlive_a_killed_service_and_a_clean_stop(own: Installation
     assert all(usage["Operation"] == "GenerateDataKey" for usage in before.values())
     killed = own.pid_of("kms")
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: is_replaced(own, killed), 30.0)
+    eventually(lambda: is_replaced(own, killed))
     own.wait_until_ready()
     for key_id in keys:
         # Only the fraction of the second is gone.

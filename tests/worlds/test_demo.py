@@ -43,7 +43,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         env={**os.environ, "AWS_ENDPOINT_URL_KMS": f"http://127.0.0.1:{installation.port}", **environment},
     )
 

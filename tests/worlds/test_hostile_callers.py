@@ -44,7 +44,7 @@ def test_idle_connections_keep_nobody_out_and_leave_the_trail_its_files(short_of
     key_id = kms.call("CreateKey").json["KeyMetadata"]["KeyId"]
     with ExitStack() as idle:
         for _ in range(500):
-            idle.enter_context(socket.create_connection(("127.0.0.1", short_of_files.port), 5))
+            idle.enter_context(socket.create_connection(("127.0.0.1", short_of_files.port), 60))
         assert short_of_files.is_ready(), "a health check is answered"
         # More than two files of the trail.
         answers = [raw_client(short_of_files).call("DescribeKey", {"KeyId": key_id}).status for _ in range(200)]

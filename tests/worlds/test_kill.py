@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from testkit.installation import Installation
+from strongroom.kms.hsm_link.link import ANSWER_S_MAX
+from testkit.installation import START_S_MAX, Installation
 from testkit.planting import plant
 from worlds.load import MUTATIONS, Failure, Ledger, client_of, load
 
@@ -48,7 +49,7 @@ def _kill(installation: Installation, kms: Any, key_id: str, actor: str) -> Outa
     pid = installation.pid_of(actor)
     killed = time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    while time.monotonic() - killed < 30:
+    while time.monotonic() - killed < START_S_MAX:
         try:
             kms.generate_data_key(KeyId=key_id, KeySpec="AES_256")
         except (BotoCoreError, ClientError):
@@ -59,8 +60,13 @@ def _kill(installation: Installation, kms: Any, key_id: str, actor: str) -> Outa
 
 
 def _cycles(
-    installation: Installation, actors: list[str], seed: int, settled_s: float = 0.0
+    installation: Installation,
+    actors: list[str],
+    seed: int,
+    settled_s: float = 0.0,
+    wanted: frozenset[str] = frozenset(),
 ) -> tuple[Ledger, list[Outage]]:
+    """A kill after the other; then the load goes on until it has used what is wanted of it."""
     moments = random.Random(seed)
     outages: list[Outage] = []
     time.sleep(settled_s)
@@ -71,7 +77,10 @@ def _cycles(
         for actor in actors:
             time.sleep(moments.uniform(*QUIET_S))
             outages.append(_kill(installation, kms, key_id, actor))
+        given_up = time.monotonic() + START_S_MAX
         time.sleep(QUIET_S[1])
+        while not wanted <= ledger.operations and time.monotonic() < given_up:
+            time.sleep(0.1)
     return ledger, outages
 
 
@@ -92,7 +101,8 @@ def _require_nothing_lost(cycles: int, seed: int, late_max: int) -> None:
     (installation.home / "limits.toml").write_text("aliases_per_key_max = 100_000\n")
     try:
         installation.start()
-        ledger, outages = _cycles(installation, ["hsm", "kms"] * (cycles // 2), seed)
+        ledger, outages = _cycles(installation, ["hsm", "kms"] * (cycles // 2), seed, wanted=frozenset(MUTATIONS))
+        late_s = installation.late_s(SERVES_AGAIN_S_MAX)
         lost = ledger.losses(installation)
         installation.stop()
         records, problems = _audited(installation)
@@ -110,6 +120,7 @@ def _require_nothing_lost(cycles: int, seed: int, late_max: int) -> None:
         f"{len(aliases)} aliases, {len(ledger.blobs)} ciphertexts, {len(lost)} lost; {records} audit records, "
         f"{problems} problems; failed at a kill {failed}; serving again after (median, max) "
         + ", ".join(f"{actor} {times[len(times) // 2]:.2f} s, {times[-1]:.2f} s" for actor, times in by_actor.items())
+        + f" (late is over {late_s:.2f} s)"
     )
     assert lost == []
     assert ledger.operations >= MUTATIONS, MUTATIONS - ledger.operations
@@ -118,9 +129,11 @@ def _require_nothing_lost(cycles: int, seed: int, late_max: int) -> None:
     assert records >= ledger.acknowledged
     stray = [f for f in ledger.failures if f.is_callers or not any(_overlap(f, outage) for outage in outages)]
     assert stray == [], _told(stray, outages) + words[-4000:]
-    # The service asks the next HSM what the killed one did not answer, so its clients wait and notice nothing else.
-    assert failed["hsm"] == 0
-    late = [outage for outage in outages if outage.seconds > SERVES_AGAIN_S_MAX]
+    # The service asks the next HSM what the killed one did not answer, so its clients wait and notice nothing else,
+    # unless it comes later than a call may take.
+    noticed = [o for o in outages if o.actor == "hsm" and any(_overlap(f, o) for f in ledger.failures)]
+    assert [f"{outage.seconds:.2f} s" for outage in noticed if outage.seconds < ANSWER_S_MAX - 0.5] == []
+    late = [outage for outage in outages if outage.seconds > late_s]
     assert len(late) <= late_max, [f"{outage.actor} {outage.seconds:.2f} s" for outage in outages]
 
 
@@ -168,7 +181,8 @@ def test_a_service_that_answers_before_it_commits_is_caught() -> None:
     try:
         plant(installation, "kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_FIRST)
         installation.start()
-        ledger, _ = _cycles(installation, ["kms", "kms"], seed=3, settled_s=1.0)
+        # A kill finds something between answer and commit as a rule; on a slow machine, not every kill does.
+        ledger, _ = _cycles(installation, ["kms"] * 4, seed=3, settled_s=1.0)
         assert ledger.losses(installation) != []
     finally:
         installation.destroy()

@@ -78,7 +78,7 @@ def test_a_stock_client_speaks_tls_to_every_worker(certificate: tuple[Path, Path
         ids = set()
         with ExitStack() as kept:
             for _ in range(8):
-                plain = kept.enter_context(socket.create_connection(("127.0.0.1", secure.port), 10))
+                plain = kept.enter_context(socket.create_connection(("127.0.0.1", secure.port), 60))
                 connection = kept.enter_context(trusted.wrap_socket(plain, server_hostname="localhost"))
                 assert connection.version() == "TLSv1.3"
                 connection.sendall(probe("localhost"))
@@ -91,7 +91,7 @@ def test_a_stock_client_speaks_tls_to_every_worker(certificate: tuple[Path, Path
 def test_who_speaks_no_tls_or_none_to_the_end_is_dropped_and_disturbs_nobody(certificate: tuple[Path, Path]) -> None:
     secure = _tls_installation(certificate)
     try:
-        silent = [socket.create_connection(("127.0.0.1", secure.port), 10) for _ in range(20)]
+        silent = [socket.create_connection(("127.0.0.1", secure.port), 60) for _ in range(20)]
         with Raw(secure.port) as plain:
             plain.send(probe(plain.host))
             assert plain.is_closed()

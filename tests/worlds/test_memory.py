@@ -297,7 +297,7 @@ class Host:
         _, domain = parse_domain_token(token.read_bytes())
         self._reader = FrameReader()
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(20)
+        self._socket.settimeout(60)
         self._socket.connect(str(home / "run" / "hsm" / "hsm-1.sock"))
         handshake = Handshake(HostIdentity("service-1", private), domain, os.urandom)
         challenge = self._exchange(FrameType.HELLO, handshake.hello())
@@ -382,7 +382,7 @@ def _at_once(installation: Installation, action: str, bodies: list[bytes]) -> li
     pid = installation.pid_of("kms")
     with ExitStack() as stack:
         address = ("127.0.0.1", installation.port)
-        connections = [stack.enter_context(socket.create_connection(address, 20)) for _ in bodies]
+        connections = [stack.enter_context(socket.create_connection(address, 60)) for _ in bodies]
         requests = [_signed(host, action, body) for body in bodies]
         time.sleep(0.05)
         os.kill(pid, signal.SIGSTOP)
@@ -598,7 +598,7 @@ def test_the_hsm_without_the_allocators_settings_does_not_start(scene: Scene) ->
                 pass_fds=(theirs.fileno(),),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=240,
                 check=False,
             )
         refused[name] = done.stderr.strip()

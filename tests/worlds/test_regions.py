@@ -18,15 +18,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from strongroom.cli.admin_socket import ask
+from strongroom.cli.admin_socket import ask, ask_worker, workers
+from strongroom.kms.hsm_link.link import ANSWER_S_MAX
+from strongroom.kms.regions import WAIT_S_MAX
 from strongroom.protocol.regions import REGIONS
-from testkit.installation import REGION, Installation, client
+from testkit.installation import REGION, START_S_MAX, Installation, client
 from testkit.raw import Answer, Raw, RawKms, allow, assert_allowed, assert_refused, audit_records, make_user, policy
 from testkit.workers import Workers, stopped
 
@@ -38,7 +41,9 @@ NOT_VALID = "Credential should be scoped to a valid region. "
 def two() -> Iterator[Installation]:
     """Two regions and two workers, which tests share. Not for development: nothing else is made on first use."""
     running = Installation("--region", HOME, "--region", OTHER, "--workers", "2", development=False)
-    yield running.start()
+    running.start()
+    _wait(lambda: _is_open_everywhere(running, 2))
+    yield running
     running.destroy()
 
 
@@ -59,7 +64,7 @@ def admin(two: Installation) -> dict[str, str]:
     return {"access_key_id": found[1], "secret": found[2]}
 
 
-def _wait(condition: Callable[[], bool], within_s: float) -> float:
+def _wait(condition: Callable[[], bool], within_s: float = START_S_MAX) -> float:
     started = time.monotonic()
     while not condition():
         waited = time.monotonic() - started
@@ -73,9 +78,26 @@ def _in(installation: Installation, region: str) -> Callable[..., Answer]:
     return lambda operation, body=None, **signing: raw.call(operation, body, region=region, **signing)
 
 
+def _patiently(ask: Callable[[], Answer], wait_s: float) -> Answer:
+    """An answer that a caller waits for; on a slow machine it may be the next one, but nobody is sent away early."""
+    given_up = time.monotonic() + START_S_MAX
+    while True:
+        began = time.monotonic()
+        answer = ask()
+        if answer.code != "DependencyTimeoutException" or began > given_up:
+            return answer
+        assert time.monotonic() - began > wait_s - 0.5
+
+
+def _is_open_everywhere(installation: Installation, count: int) -> bool:
+    """Whether every worker has so many regions: a start waits for another one's no longer than a moment."""
+    told = [ask_worker(installation.home, name, "status") for name in workers(installation.home)]
+    return all(len(status["regions"]) == count for status in told)
+
+
 def _probe(installation: Installation, path: str) -> int:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{installation.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{installation.port}{path}", timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -205,20 +227,21 @@ def test_a_region_that_the_home_has_not_is_refused_in_awss_words(
 def test_in_development_a_known_region_is_made_on_first_use_for_every_worker(own: Installation) -> None:
     with Workers(own, 2) as pinned:
         began = time.monotonic()
-        key = assert_allowed(pinned.connections[0].call("CreateKey", region=THIRD))["KeyMetadata"]
+        answer = _patiently(lambda: pinned.connections[0].call("CreateKey", region=THIRD), WAIT_S_MAX)
+        key = assert_allowed(answer)["KeyMetadata"]
         took = time.monotonic() - began
         assert key["Arn"].startswith(f"arn:aws:kms:{THIRD}:")
         body = {"KeyId": key["KeyId"], "KeySpec": "AES_256"}
         assert [answer.status for answer in pinned.ask_all("GenerateDataKey", body, region=THIRD)] == [200, 200]
     print(f"a region on first use: {took:.2f} s")
-    assert took < 10.0
+    assert took < own.late_s(10.0)
     assert _probe(own, f"/readyz/{THIRD}") == 200
     said = own.output.read_text()
     assert f"a caller wants the region {THIRD}: making it" in said
     assert f"what recovers its keys lies in {own.home / 'regions' / THIRD / 'recovery'}" in said
     own.stop()
     own.start()
-    _wait(lambda: own.output.read_text().count("Strongroom serves") == 2, 20.0)
+    _wait(lambda: own.output.read_text().count("Strongroom serves") == 2)
     assert f"  regions  {HOME}, {THIRD}\n" in own.output.read_text()
     describe = _in(own, THIRD)("DescribeKey", {"KeyId": key["KeyId"]})
     assert assert_allowed(describe)["KeyMetadata"]["Arn"] == key["Arn"]
@@ -228,7 +251,7 @@ def test_many_first_uses_of_many_regions_at_once_make_each_once(own: Installatio
     wanted = [OTHER, THIRD, "sa-east-1"]
 
     def make(at: int) -> str:
-        answer = _in(own, wanted[at % 3])("CreateKey")
+        answer = _patiently(lambda: _in(own, wanted[at % 3])("CreateKey"), WAIT_S_MAX)
         return str(assert_allowed(answer)["KeyMetadata"]["Arn"])
 
     with ThreadPoolExecutor(12) as pool:
@@ -273,7 +296,7 @@ def test_the_table_of_regions_is_that_of_the_partition_as_the_clients_know_it() 
 
 def _refused(home: Path, *options: str) -> str:
     command = [sys.executable, "-m", "strongroom.supervisor", "up", "--home", str(home), "--dev", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S_MAX, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr
 
@@ -298,7 +321,7 @@ def test_a_home_has_a_bounded_number_of_regions(own: Installation) -> None:
 
 def test_on_first_use_the_number_of_regions_is_bounded_and_one_too_many_is_no_region(own: Installation) -> None:
     wanted = sorted(REGIONS - {HOME})[:16]
-    answers = {region: _in(own, region)("CreateKey") for region in wanted}
+    answers = {region: _patiently(partial(_in(own, region), "CreateKey"), WAIT_S_MAX) for region in wanted}
     assert [answer.status for answer in answers.values()] == [200] * 15 + [400]
     assert_refused(answers[wanted[-1]], "InvalidSignatureException", NOT_VALID)
     assert len(own.pids_of("hsm")) == 16
@@ -314,12 +337,12 @@ def test_hsm_and_service_started_apart_know_the_same_regions(tmp_path: Path) -> 
     hsms = subprocess.Popen([*command, "hsm", *options, *regions], stdout=subprocess.PIPE, text=True)
     try:
         assert hsms.stdout is not None
-        _wait(lambda: "The HSM serves." in hsms.stdout.readline(), 30.0)  # type: ignore[union-attr]
+        _wait(lambda: "The HSM serves." in hsms.stdout.readline())  # type: ignore[union-attr]
         unknown = subprocess.run(
             [*command, "kms", *options, "--region", HOME, "--region", THIRD],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=START_S_MAX,
             check=False,
         )
         assert unknown.stderr == f"strongroom: {apart.home} has no region {THIRD}: a start of its HSM makes it\n"
@@ -332,7 +355,7 @@ def test_hsm_and_service_started_apart_know_the_same_regions(tmp_path: Path) -> 
     finally:
         apart.stop()
         hsms.terminate()
-        hsms.communicate(timeout=20)
+        hsms.communicate(timeout=60)
         apart.destroy()
 
 
@@ -350,6 +373,7 @@ def ill() -> Iterator[Installation]:
     """A home with a key in each of two regions, to be broken."""
     running = Installation("--region", HOME, "--region", OTHER, "--workers", "2")
     running.start()
+    _wait(lambda: _is_open_everywhere(running, 2))
     for region in (HOME, OTHER):
         key_id = assert_allowed(_in(running, region)("CreateKey"))["KeyMetadata"]["KeyId"]
         assert_allowed(_in(running, region)("CreateAlias", {"AliasName": "alias/kept", "TargetKeyId": key_id}))
@@ -368,15 +392,15 @@ def test_a_region_whose_hsm_stands_still_disturbs_no_other(ill: Installation) ->
             for _ in range(20):
                 began = time.monotonic()
                 assert_allowed(_encrypts(ill, HOME))
-                assert time.monotonic() - began < 1.0
+                assert time.monotonic() - began < ill.late_s(1.0)
             assert_refused(slow.result(), "DependencyTimeoutException", "", status=500)
-        _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 503, 5.0)
+        _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 503)
         assert (_probe(ill, "/readyz"), _probe(ill, f"/readyz/{HOME}")) == (200, 200)
         done = ill.cli("doctor", "--home", str(ill.home), check=False)
         assert f"bad   the HSM in {OTHER} does not answer" in done.stdout
         assert f"ok    the HSM hsm-1 in {HOME} is OPERATIONAL" in done.stdout
-    _wait(lambda: _encrypts(ill, OTHER).status == 200, 10.0)
-    _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 200, 5.0)
+    _wait(lambda: _encrypts(ill, OTHER).status == 200)
+    _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 200)
 
 
 def test_a_killed_hsm_of_a_region_is_started_again_and_the_others_do_not_notice(ill: Installation) -> None:
@@ -384,7 +408,7 @@ def test_a_killed_hsm_of_a_region_is_started_again_and_the_others_do_not_notice(
     home_hsm = ill.pid_of("hsm")
     os.kill(before, signal.SIGKILL)
     assert_allowed(_encrypts(ill, HOME))
-    assert_allowed(_encrypts(ill, OTHER))
+    assert_allowed(_patiently(lambda: _encrypts(ill, OTHER), ANSWER_S_MAX))
     assert _hsm_of(ill, OTHER) != before
     assert ill.pid_of("hsm") == home_hsm
     assert f"hsm of {OTHER} ended (-9); starting it again" in ill.output.read_text()
@@ -399,11 +423,13 @@ def test_a_region_that_lost_its_state_is_said_so_and_the_others_serve(ill: Insta
     assert f"hsm of {OTHER}: the HSM's sealed state is gone" in ill.output.read_text()
     assert "strongroom restore" in ill.output.read_text()
     assert len(ill.pids_of("hsm")) == 1
-    for _ in range(4):  # Whichever worker it is, and each may still be at its first try.
-        assert_refused(_encrypts(ill, OTHER), "DependencyTimeoutException", "", status=500)
-    began = time.monotonic()
-    assert_refused(_encrypts(ill, OTHER), "DependencyTimeoutException", "", status=500)
-    assert time.monotonic() - began < 2.0, "there is nothing to wait for"
+    with Workers(ill, 2) as pinned:
+        for connection in pinned.connections:
+            for _ in range(2):  # It may still be at its first try.
+                began = time.monotonic()
+                answer = connection.call("Encrypt", {"KeyId": "alias/kept", "Plaintext": "eA=="}, region=OTHER)
+                assert_refused(answer, "DependencyTimeoutException", "", status=500)
+            assert time.monotonic() - began < ill.late_s(2.0), "there is nothing to wait for"
     assert ill.output.read_text().count("the HSM's sealed state is gone") == 1, "it is tried again, and said once"
     assert _probe(ill, f"/readyz/{OTHER}") == 503
     done = ill.cli("doctor", "--home", str(ill.home), check=False)
@@ -472,7 +498,7 @@ def test_a_lost_machine_comes_back_region_by_region(ill: Installation, tmp_path:
 
 
 def test_doctor_looks_at_every_region_and_its_deep_look_opens_every_regions_keys(ill: Installation) -> None:
-    _wait(lambda: "Strongroom serves" in ill.output.read_text(), 20.0)
+    _wait(lambda: "Strongroom serves" in ill.output.read_text())
     bundle = next((ill.home / "regions" / OTHER / "recovery").glob("recovery-bundle-*"))
     done = ill.cli("doctor", "--deep", "--recovery-bundle", str(bundle), "--home", str(ill.home), check=False)
     assert done.returncode == 0, done.stdout

@@ -27,7 +27,7 @@ from strongroom.supervisor.home import Home, HomeError
 from strongroom.supervisor.listeners import Listeners, bind_public
 from strongroom.supervisor.preparation import Options
 from strongroom.supervisor.supervise import Supervisor
-from testkit.installation import Installation, free_port
+from testkit.installation import START_S_MAX, Installation, free_port
 from testkit.memory import Needles, mappings, scan_files
 from testkit.sealed_state import SealedState
 
@@ -70,7 +70,7 @@ def _encrypt(installation: Installation, **credentials: str) -> bytes:
 
 def _serves(installation: Installation) -> bool:
     """A whole round through service, store and HSM, with a key from before."""
-    kms = installation.kms(connect_timeout=2)
+    kms = installation.kms()
     try:
         blob = kms.encrypt(KeyId="alias/kept", Plaintext=b"again")["CiphertextBlob"]
         return bool(kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"again")
@@ -78,7 +78,7 @@ def _serves(installation: Installation) -> bool:
         return False
 
 
-def _wait(condition: Callable[[], bool], within_s: float) -> float:
+def _wait(condition: Callable[[], bool], within_s: float = START_S_MAX) -> float:
     started = time.monotonic()
     while not condition():
         waited = time.monotonic() - started
@@ -101,7 +101,7 @@ def _pids(installation: Installation) -> tuple[int, int]:
 def _refused(home: Path, *options: str) -> str:
     """The words of a start that must be refused: one line, no traceback, status 1."""
     command = [sys.executable, "-m", "strongroom.supervisor", "up", "--home", str(home), "--port", str(free_port())]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=START_S_MAX, check=False)
     assert done.returncode == 1, done
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -129,12 +129,10 @@ def test_a_killed_process_is_started_again_and_serves_within_two_seconds(own: In
     for _ in range(3):
         before = own.pid_of(actor)
         os.kill(before, signal.SIGKILL)
-        taken.append(_wait(lambda: _serves(own), 20.0))
+        taken.append(_wait(lambda: _serves(own)))
         assert own.pid_of(actor) != before
     print(f"{actor} serves again after {', '.join(f'{seconds:.2f}' for seconds in taken)} s")
-    # The promise is for a machine that is not overloaded; on one that is, everybody's share of it is smaller.
-    overload = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert min(taken) <= SERVES_AGAIN_S_MAX * overload
+    assert min(taken) <= own.late_s(SERVES_AGAIN_S_MAX)
     name = {"hsm": "hsm", "kms": "kms w1"}[actor]
     assert f"{name} ended (-9); starting it again" in own.output.read_text()
 
@@ -158,7 +156,7 @@ def test_a_silent_hsm_is_not_restarted(own: Installation) -> None:
         assert "starting it again" not in own.output.read_text()
     finally:
         os.kill(hsm, signal.SIGCONT)
-    _wait(lambda: _serves(own), 20.0)
+    _wait(lambda: _serves(own))
     assert own.pid_of("hsm") == hsm
 
 
@@ -170,7 +168,7 @@ def test_a_stop_signal_ends_everything_cleanly_and_nothing_is_left(own: Installa
     pids = _pids(own)
     assert own.process is not None
     own.process.send_signal(number)
-    assert own.process.wait(20) == 0
+    assert own.process.wait(60) == 0
     assert not [pid for pid in pids if _is_alive(pid)]
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", own.port)) != 0
@@ -184,7 +182,7 @@ def test_a_killed_supervisor_takes_both_with_it_and_the_next_start_needs_no_clea
         assert own.process is not None
         own.process.kill()
         own.process.wait()
-        _wait(lambda pids=pids: not any(map(_is_alive, pids)), 1.0)
+        _wait(lambda pids=pids: not any(map(_is_alive, pids)))
         own.start()
         assert own.kms().decrypt(CiphertextBlob=blob)["Plaintext"] == b"kept"
 
@@ -284,7 +282,7 @@ def test_a_state_lost_under_a_running_supervisor_makes_no_new_domain(own: Instal
     tokens = sorted((own.home / "domain").iterdir())
     _lose_the_state(own.home)
     os.kill(own.pid_of("hsm"), signal.SIGKILL)
-    _wait(lambda: "strongroom restore" in own.output.read_text(), 20.0)
+    _wait(lambda: "strongroom restore" in own.output.read_text())
     assert sorted((own.home / "domain").iterdir()) == tokens
     assert not list((own.home / "hsm").glob("*.state.*"))
 
@@ -393,7 +391,7 @@ def test_a_crashing_hsm_leaves_no_core_file_and_no_word_of_its_memory(own: Insta
     _encrypt(own)
     state = SealedState.open(own.home)
     os.kill(own.pid_of("hsm"), signal.SIGSEGV)
-    _wait(lambda: _serves(own), 20.0)
+    _wait(lambda: _serves(own))
     with contextlib.suppress(PermissionError):
         assert not [path for path in (*Path.cwd().glob("core*"), *own.root.rglob("core*")) if path.is_file()]
     needles = Needles(_secrets_of(state, own.home / "service" / "store.db", own.home), deep=False)

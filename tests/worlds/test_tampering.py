@@ -542,6 +542,9 @@ def test_a_row_rewritten_by_the_forger_with_nothing_wrong_in_it_still_works(worl
 
 def test_a_token_too_large_for_any_frame_holds_nobody_else_up(world: World) -> None:
     victim = world.victim()
+    started = time.monotonic()
+    world.require_unharmed()
+    usual_s = time.monotonic() - started
 
     def edits(editor: StoreEditor) -> None:
         material = editor.row("materials", key_id=victim.key_id)
@@ -552,7 +555,7 @@ def test_a_token_too_large_for_any_frame_holds_nobody_else_up(world: World) -> N
     assert world.outcomes(victim) == ALL_INTERNAL
     world.require_unharmed()
     # It once closed the connection to the HSM again and again, until its own request timed out after 5 s.
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 2.0 + 8 * usual_s
 
 
 def test_users_and_access_keys_rewritten_without_the_store_key_open_nothing(world: World) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 import strongroom
 from strongroom.cli.admin_socket import ask
-from testkit.installation import Installation, client
+from testkit.installation import START_S_MAX, Installation, client
 from testkit.memory import Needles, between_frames, mappings, scan_process
 from testkit.sealed_state import SealedState, derived_key
 
@@ -55,7 +55,7 @@ def _as_user(uid: int, code: str, *arguments: str) -> subprocess.CompletedProces
         extra_groups=[],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         cwd="/",
         env=environment,
@@ -84,7 +84,7 @@ def _uids(pid: int) -> set[int]:
 
 def _banner_says(installation: Installation, words: str) -> bool:
     """The banner comes after the service is ready: a moment later than /readyz."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + START_S_MAX
     while words not in installation.output.read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
     return words in installation.output.read_text()
@@ -165,7 +165,7 @@ def test_a_third_user_reads_nothing_and_may_not_speak(two_users: Installation) -
     hello = """
 import socket, sys
 connection = socket.socket(socket.AF_UNIX)
-connection.settimeout(10)
+connection.settimeout(60)
 connection.connect(sys.argv[1])
 try:
     connection.sendall(bytes.fromhex(sys.argv[2]))
@@ -319,7 +319,7 @@ def test_the_service_of_one_user_confines_itself_off_seal_state_and_recovery() -
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         if done.returncode == 77:

@@ -6,6 +6,7 @@ They share the sockets that the supervisor made, the stores and the HSMs; each h
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ import pytest
 
 from strongroom.cli.admin_socket import ask, ask_worker, workers
 from strongroom.kms.wire.acceptor import STAND_BY
-from testkit.installation import Installation, client, free_port
+from testkit.installation import START_S_MAX, Installation, client, free_port
 from testkit.raw import Raw, RawKms, assert_allowed
 from testkit.workers import Workers, connection_to, stop_between_commits, stopped, worker_of
 
@@ -48,14 +49,12 @@ def four() -> Iterator[Installation]:
 
 def _started(installation: Installation, count: int = COUNT) -> Installation:
     """Started, and every worker serves."""
-    said = installation.output.read_text().count("Strongroom serves") if installation.output.exists() else 0
     installation.start()
-    _wait(lambda: installation.output.read_text().count("Strongroom serves") > said, 30.0)
     assert len(installation.pids_of("kms")) == count
     return installation
 
 
-def _wait(condition: Callable[[], bool], within_s: float) -> float:
+def _wait(condition: Callable[[], bool], within_s: float = START_S_MAX) -> float:
     started = time.monotonic()
     while not condition():
         waited = time.monotonic() - started
@@ -103,37 +102,50 @@ def test_connections_spread_over_as_many_workers_as_there_are_cores_and_then_ove
     with Workers(four, COUNT):
         pass
     time.sleep(1.5)  # Longer than a sweep: what ended is forgotten.
-    connections = [Raw(four.port) for _ in range(2 * STAND_BY * COUNT)]
-    spread = Counter(worker_of(connection) for connection in connections)
+    connections = []
+    spread: Counter[str] = Counter()
+    for _ in range(2 * STAND_BY * COUNT):  # One after the other: in a burst, whoever is awake helps.
+        connections.append(Raw(four.port))
+        spread[worker_of(connections[-1])] += 1
     for connection in connections:
         connection.__exit__()
     found = [count for _, count in spread.most_common()]
     assert len(found) == COUNT
     expected = _filled(len(connections))
     print(f"{found} connections, {expected} expected")
-    # Exactly so on a quiet machine (tests/kms/test_acceptor.py); on a busy one, whoever gets the processor helps.
+    # Exactly so on a quiet machine (tests/kms/test_acceptor.py); on a busy one, one that is late is helped out.
     assert all(abs(one - other) <= 32 for one, other in zip(found, expected, strict=True))
 
 
 def test_connections_that_ended_make_room_again(four: Installation) -> None:
-    """One worker is left with none: the next ones are its own."""
+    """The fullest worker is left with none: the next ones are its own, where they would be everybody's otherwise."""
     with Workers(four, COUNT):
-        connections = [Raw(four.port) for _ in range(40)]
-        by_worker: dict[str, list[Raw]] = {}
-        for connection in connections:
-            by_worker.setdefault(worker_of(connection), []).append(connection)
-        left, closed = by_worker.popitem()
-        for connection in closed:
-            connection.__exit__()
-        time.sleep(1.5)  # Longer than a sweep.
-        fresh: list[Raw] = []
-        taken: Counter[str] = Counter()
-        for _ in range(9):  # One after the other: in a burst, whoever is awake helps.
-            fresh.append(Raw(four.port))
-            taken[worker_of(fresh[-1])] += 1
-        for connection in (*(one for some in by_worker.values() for one in some), *fresh):
-            connection.__exit__()
-    assert taken[left] >= 3, taken
+        by_worker = _opened(four, 40)
+        fullest = max(by_worker, key=lambda worker: len(by_worker[worker]))
+        _close(by_worker.pop(fullest))
+        # Whoever is late is helped out: on a busy machine, not every try finds the worker awake.
+        tries = []
+        while not tries or (tries[-1] < 9 and len(tries) < 20):
+            time.sleep(1.5)  # Longer than a sweep.
+            fresh = _opened(four, 12)
+            tries.append(len(fresh.get(fullest, ())))
+            _close(*fresh.values())
+        _close(*by_worker.values())
+    assert tries[-1] >= 9, f"it took {tries} of 12 each"
+
+
+def _opened(installation: Installation, count: int) -> dict[str, list[Raw]]:
+    """New connections by who took them, one after the other: in a burst, whoever is awake helps."""
+    by_worker: dict[str, list[Raw]] = {}
+    for _ in range(count):
+        connection = Raw(installation.port)
+        by_worker.setdefault(worker_of(connection), []).append(connection)
+    return by_worker
+
+
+def _close(*connections: list[Raw]) -> None:
+    for connection in itertools.chain(*connections):
+        connection.__exit__()
 
 
 def test_what_one_worker_makes_every_worker_uses(four: Installation) -> None:
@@ -150,7 +162,7 @@ def test_what_one_worker_makes_every_worker_uses(four: Installation) -> None:
 
 def test_a_worker_that_stands_still_holds_back_no_new_connection(own: Installation) -> None:
     pids = own.pids_of("kms")
-    with stopped(pids["w2"]):
+    with stopped(pids["w2"], own.home / "service" / "store.db"):
         slowest = 0.0
         seen = set()
         for _ in range(60):
@@ -164,9 +176,10 @@ def test_a_worker_that_stands_still_holds_back_no_new_connection(own: Installati
             operators.connect(str(own.home / "run" / "kms" / "admin.sock"))
             assert ask(own.home, "status")["worker"] != "w2"
     print(f"the slowest of 60 new connections with a key each: {slowest * 1000:.0f} ms")
-    assert slowest < 2.0
+    # A connection that waited for the stopped one would have no answer at all.
+    assert slowest < own.late_s(2.0)
     assert own.pids_of("kms") == pids
-    _wait(lambda: _answers(own, "w2"), 10.0)
+    _wait(lambda: _serves(own, "w2"))
 
 
 def _answers(installation: Installation, worker: str) -> bool:
@@ -180,7 +193,7 @@ def test_with_one_worker_stopped_and_killed_the_others_serve_and_it_comes_back(o
     assert_allowed(raw.call("CreateKey"))
     os.kill(pid, signal.SIGKILL)
     assert_allowed(raw.call("CreateKey"))
-    _wait(lambda: own.pids_of("kms").get("w3", pid) != pid, 10.0)
+    _wait(lambda: own.pids_of("kms").get("w3", pid) != pid)
     with Workers(own, COUNT) as pinned:
         assert len(pinned.connections) == COUNT
 
@@ -218,12 +231,12 @@ def test_a_worker_that_is_killed_costs_only_its_own_connections_and_nobody_is_re
         for name in ("w1", "w2", "w3", "w4"):
             pid = own.pids_of("kms")[name]
             os.kill(pid, signal.SIGKILL)
-            _wait(lambda name=name, pid=pid: own.pids_of("kms").get(name, pid) != pid, 20.0)
-            _wait(lambda name=name: _serves(own, name), 20.0)
+            _wait(lambda name=name, pid=pid: own.pids_of("kms").get(name, pid) != pid)
+            _wait(lambda name=name: _serves(own, name))
     finally:
         going_on.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(START_S_MAX)
     print(f"{served} calls served, {cut_off} cut off by four kills")
     assert not refused
     assert served > 100
@@ -233,7 +246,7 @@ def test_a_worker_that_is_killed_costs_only_its_own_connections_and_nobody_is_re
 def _serves(installation: Installation, worker: str) -> bool:
     try:
         return _answers(installation, worker)
-    except ConnectionError:
+    except (OSError, TimeoutError):
         return False
 
 
@@ -245,7 +258,7 @@ def test_a_service_that_starts_again_as_a_whole_keeps_callers_waiting_and_refuse
         for _ in range(3):
             pid = alone.pid_of("kms")
             os.kill(pid, signal.SIGKILL)
-            _wait(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 5.0)
+            _wait(lambda pid=pid: not Path(f"/proc/{pid}").exists())
             with Raw(alone.port) as connection:
                 assert_allowed(connection.call("CreateKey"))
     finally:
@@ -271,7 +284,7 @@ def test_a_stop_answers_what_is_under_way_and_signs_for_every_record(own: Instal
             connection.send(connection.request("CreateKey"))
         time.sleep(0.001)
         own.stop()
-        late = [connection.read_to_end(5.0) for connection in pinned.connections]
+        late = [connection.read_to_end() for connection in pinned.connections]
     assert all(len(answers) <= 1 and all(answer.status == 200 for answer in answers) for answers in late)
     assert not [pid for pid in pids.values() if Path(f"/proc/{pid}").exists()]
     assert _signed(own) == {name: _records_of(own, name) for name in pids}
@@ -284,7 +297,7 @@ def test_an_idle_stop_is_quick_with_many_workers(own: Installation) -> None:
     own.stop()
     took = time.monotonic() - began
     print(f"{COUNT} idle workers stop in {took:.2f} s")
-    assert took < 6.0
+    assert took < own.late_s(6.0)
 
 
 @pytest.mark.parametrize("number", ["0", "65", "-1"])
@@ -321,33 +334,30 @@ def _signer(installation: Installation) -> str:
     """The worker that has the lock of the head log."""
     lock = installation.home / "service" / "audit" / "heads.lock"
     inode = lock.stat().st_ino
-    holders = [
-        line.split()[4]
-        for line in Path("/proc/locks").read_text().splitlines()
-        if line.split()[5].endswith(f":{inode}")
-    ]
-    (holder,) = holders
-    return next(name for name, pid in installation.pids_of("kms").items() if str(pid) == holder)
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    holders = {words[4] for words in locks if words[5].endswith(f":{inode}")}
+    (signer,) = [name for name, pid in installation.pids_of("kms").items() if str(pid) in holders]
+    return signer
 
 
 def test_when_the_worker_that_signs_is_killed_another_one_goes_on(own: Installation) -> None:
     with Workers(own, COUNT) as pinned:
         for connection in pinned.connections:
             assert_allowed(connection.call("CreateKey"))
-    _wait(lambda: len(_heads(own)) >= 1, 15.0)
+    _wait(lambda: len(_heads(own)) >= 1)
     time.sleep(3.0)  # Every worker has asked for the lock by now, and was told that it is taken.
     signer = _signer(own)
     pid = own.pids_of("kms")[signer]
     with Workers(own, COUNT) as pinned:
-        stays = [one for one in pinned.connections if one is not connection_to(pinned, pid)]
+        stays = pinned.without(connection_to(pinned, pid)).connections
         os.kill(pid, signal.SIGKILL)
         for connection in stays:
             assert_allowed(connection.call("CreateKey"))
     wanted = {name: _records_of(own, name) for name in own.pids_of("kms") if name != signer}
     # The one that comes back in its place is held up: it must be another one that goes on.
-    _wait(lambda: own.pids_of("kms").get(signer, pid) != pid, 10.0)
+    _wait(lambda: own.pids_of("kms").get(signer, pid) != pid)
     with stopped(own.pids_of("kms")[signer]):
-        _wait(lambda: all(_signed(own).get(name, 0) >= count for name, count in wanted.items()), 15.0)
+        _wait(lambda: all(_signed(own).get(name, 0) >= count for name, count in wanted.items()))
     assert "0 problems" in _verified(own)
 
 
