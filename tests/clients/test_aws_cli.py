@@ -21,7 +21,7 @@ from testkit.installation import ACCOUNT, Installation
 def _version(program: str) -> str:
     """The major version, or nothing where the program is missing or something else."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=240, check=False)
     except OSError:
         return ""
     found = re.match(r"aws-cli/(\d+)\.", done.stdout + done.stderr)
@@ -46,7 +46,7 @@ class Aws:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self._program, *arguments], capture_output=True, text=True, timeout=60, check=False, env=self._environment
+            [self._program, *arguments], capture_output=True, text=True, timeout=240, check=False, env=self._environment
         )
 
     def __call__(self, *arguments: str) -> Any:

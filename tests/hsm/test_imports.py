@@ -40,7 +40,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 def loaded() -> set[str]:
-    done = subprocess.run([sys.executable, "-I", "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=240
+    )
     return set(json.loads(done.stdout))
 
 

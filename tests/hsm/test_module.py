@@ -125,7 +125,7 @@ except MuteError:
 
 def test_a_process_that_became_dumpable_is_mute() -> None:
     program = DUMPABLE.format(path=[path for path in sys.path if path])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=240)
     assert done.stdout == "mute False\n", done.stderr
 
 

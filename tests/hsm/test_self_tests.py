@@ -135,7 +135,7 @@ def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         env=environment,
-        timeout=60,
+        timeout=240,
     )
 
 

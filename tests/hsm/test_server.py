@@ -21,7 +21,7 @@ from strongroom.boundary.statuses import Status
 from strongroom.hsm.server import Server, listen
 from testkit.module import Hsm, Peer, operational_hsm
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 NOBODY = 65534
 
 
@@ -159,7 +159,7 @@ if uid := int(sys.argv[2]):
     os.setgid(uid)
     os.setuid(uid)
 with socket.socket(socket.AF_UNIX) as sock:
-    sock.settimeout(10)
+    sock.settimeout(60)
     sock.connect(sys.argv[1])
     try:
         sock.sendall(bytes.fromhex("0000000109"))
@@ -170,7 +170,7 @@ with socket.socket(socket.AF_UNIX) as sock:
     answers = {}
     for uid in (NOBODY, 0):
         command = [sys.executable, "-I", "-c", program, server.path, str(uid)]
-        answers[uid] = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        answers[uid] = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
     assert answers[NOBODY] == "0"
     assert int(answers[0]) > 0
 

@@ -52,7 +52,7 @@ class Listening(socket.socket):
         return super().accept()
 
     def connect_to(self, count: int = 1) -> list[socket.socket]:
-        return [socket.create_connection(self.getsockname(), 5) for _ in range(count)]
+        return [socket.create_connection(self.getsockname(), 60) for _ in range(count)]
 
 
 def places(*loads: int) -> int:
@@ -77,7 +77,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     uvloop.run(main())
 
 
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> float:
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> float:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < within_s
@@ -169,7 +169,7 @@ def test_a_flood_of_silent_handshakes_is_bounded_and_keeps_nobody_out(
         await until(lambda: open_files() < files + 40 + 16)
         trusted = ssl.create_default_context(cafile=str(certificate))
         host, port = listening.getsockname()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             _, writer = await asyncio.open_connection(host, port, ssl=trusted)
         await until(lambda: len(taken) == 1)
         writer.close()
@@ -246,15 +246,22 @@ def test_a_connection_is_left_to_whoever_has_fewer_for_a_moment_only(
 def test_many_connections_that_nobody_else_takes_are_not_taken_one_by_one() -> None:
     """The other worker stands still: its place says none for ever."""
 
+    class Counting(Acceptor):
+        pauses = 0
+
+        def _listen_again_in(self, seconds: float, then: Callable[[], None]) -> None:
+            self.pauses += 1
+            super()._listen_again_in(seconds, then)
+
     async def test() -> None:
         taken: list[Taken] = []
         shared = places(NOBODY, 0)
         listening = Listening()
-        serving = Acceptor(listening, lambda: Taken(taken), None, Loads(shared, 0, lambda: 10, 1))
+        serving = Counting(listening, lambda: Taken(taken), None, Loads(shared, 0, lambda: 10, 1))
         serving.start()
         clients = listening.connect_to(48)
-        took = await until(lambda: len(taken) == 48)
-        assert took < 48 * 0.015, "less than one pause each"
+        await until(lambda: len(taken) == 48)
+        assert serving.pauses == 3, "sixteen after each"
         close(*clients)
         serving.close()
 
@@ -280,7 +287,7 @@ def test_two_workers_share_a_socket_fairly_and_one_that_ends_leaves_it_to_the_ot
         assert [len(own) for own in both] == [10, 10]
         address = first.getsockname()
         serving[0].close()
-        clients += [socket.create_connection(address, 5) for _ in range(5)]
+        clients += [socket.create_connection(address, 60) for _ in range(5)]
         await until(lambda: len(both[1]) == 15)
         close(*clients)
         serving[1].close()

@@ -178,7 +178,7 @@ def test_a_user_id_that_is_not_on_the_list_is_hung_up_on_before_a_byte_is_read(t
         server = AdminServer([listening], {4711}, cast("Any", None))
         server.start()
         reader, writer = await asyncio.open_unix_connection(str(path))
-        received = await asyncio.wait_for(reader.read(), 5)
+        received = await asyncio.wait_for(reader.read(), 60)
         writer.close()
         server.stop()
         return received
@@ -188,7 +188,7 @@ def test_a_user_id_that_is_not_on_the_list_is_hung_up_on_before_a_byte_is_read(t
 
 def test_the_socket_is_no_http(installation: Installation) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(str(installation.home / "run" / "kms" / "admin.sock"))
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(1000) == b'{"error":"not a request"}\n'

@@ -254,7 +254,8 @@ def test_a_worker_that_comes_back_while_its_chain_is_signed_for_is_not_kept_out(
     assert removed
     with pytest.raises(AuditInUseError):
         trail.log._retain_chain("w2", "9999", come_back)
-    assert time.monotonic() - begun_s < 5
+    # Less than it waits for a lock that somebody keeps, by far; a machine may be late.
+    assert time.monotonic() - begun_s < 30
     assert trail.segments("w2") == 5
     back[0].close()
     trail.assert_verifies()

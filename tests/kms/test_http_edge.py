@@ -249,13 +249,16 @@ def test_a_flood_of_100_mb_is_cut_off_while_others_are_served(raw: Raw, installa
     except (BrokenPipeError, ConnectionResetError):
         pass
     finally:
-        time.sleep(0.2)
+        given_up = time.monotonic() + 60
+        while len(served) <= 10 and thread.is_alive() and time.monotonic() < given_up:
+            time.sleep(0.05)
         stop.set()
         thread.join()
     # What the kernel's buffers on both sides took, and no more.
     assert sent <= 16 << 20
     assert len(served) > 10
-    assert sorted(served)[len(served) // 2] < 0.1
+    # Not as long as the flood took: on a machine with other things to do, each of these takes its time.
+    assert sorted(served)[len(served) // 2] < installation.late_s(0.1)
 
 
 def test_expect_is_answered_before_the_body_and_only_when_the_body_is_welcome(raw: Raw) -> None:

@@ -453,8 +453,16 @@ def test_a_file_without_such_a_copy_is_not_written_anew(under_test):
         run(store, lambda s: s.erase([b"t" * 330]))
 
 
-def test_a_long_reader_holds_up_the_erasure_and_no_change(under_test):
+def test_a_long_reader_holds_up_the_erasure_and_no_change(under_test, monkeypatch):
     """Of this worker or another: carrying over takes no lock, and cutting is not begun."""
+    monkeypatch.setattr(sqlite, "_BUSY_PAUSES_S", (0.4,) * 5)
+
+    async def change(number, waits, *stores):
+        for one in stores:
+            begun_s = time.monotonic()
+            await one.commit([Put(kms_key(f"key-{number}-{len(waits)}"), None)])
+            waits.append(time.monotonic() - begun_s)
+
     with under_test.open() as store, under_test.open() as other:
         put(store, kms_key())
         with closing(sqlite3.connect(under_test.path, isolation_level=None)) as reader:
@@ -463,21 +471,21 @@ def test_a_long_reader_holds_up_the_erasure_and_no_change(under_test):
             put(store, kms_key("key-2"))
 
             async def change_meanwhile(_):
+                before, waits = [], []
+                for number in range(10):
+                    await change(number, before, store, other)
                 erasing = asyncio.ensure_future(store.erase())
-                waits = []
                 while not erasing.done():
-                    for one in (store, other):
-                        begun_s = time.monotonic()
-                        await one.commit([Put(kms_key(f"key-{len(waits)}-x"), None)])
-                        waits.append(time.monotonic() - begun_s)
+                    await change("x", waits, store, other)
                     await asyncio.sleep(0.01)
                 with pytest.raises(StoreUnavailableError, match="keeps reading"):
                     await erasing
-                return waits
+                return before, waits
 
-            waits = run(store, change_meanwhile)
-        assert len(waits) > 20
-        assert max(waits) < 0.5
+            before, waits = run(store, change_meanwhile)
+        assert len(waits) > 5
+        # How slow the disk and how busy the machine is, shows without an erasure, too.
+        assert max(waits) < 0.5 + 5 * max(before)
         run(store, lambda s: s.erase())
 
 

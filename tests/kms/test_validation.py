@@ -31,7 +31,8 @@ from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.validation import RequestRefused, decode_request, encode_response, explain
 
 KEY_ARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-REFUSAL_MS_MAX = 50
+# Of CPU. A few milliseconds as a rule; what is worse than linear takes seconds, and a machine may be slow.
+REFUSAL_MS_MAX = 250
 
 
 def refusal(operation: str, body: Any) -> RequestRefused:
@@ -490,9 +491,9 @@ BOMBS = {
 def test_a_json_bomb_is_refused_quickly_and_in_little_memory(body: bytes) -> None:
     took_ms = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         found = refusal("GenerateDataKey", body)
-        took_ms.append((time.perf_counter() - started) * 1000)
+        took_ms.append((time.process_time() - started) * 1000)
         assert found.code in {"SerializationException", "ValidationException"}
     # The machine may stall; the code may not: the best of three counts.
     assert min(took_ms) < REFUSAL_MS_MAX

@@ -62,7 +62,7 @@ def test_the_image_has_what_the_package_is_built_from(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert built.returncode == 0, built.stderr
     assert len(list(tmp_path.glob("strongroom-*.whl"))) == 1
@@ -134,7 +134,7 @@ def test_systemd_understands_the_unit() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     # The program is installed nowhere here; nothing else may be said.
     said = [line for line in (done.stdout + done.stderr).splitlines() if "is not executable" not in line]
@@ -145,7 +145,7 @@ def test_the_health_check_tells_a_service_that_is_ready_from_none(installation: 
     script = DEPLOY / "docker" / "healthcheck.py"
 
     def status(port: int) -> int:
-        done = subprocess.run([sys.executable, "-I", script, str(port)], check=False, timeout=30, capture_output=True)
+        done = subprocess.run([sys.executable, "-I", script, str(port)], check=False, timeout=120, capture_output=True)
         return done.returncode
 
     assert status(installation.port) == 0
