@@ -88,7 +88,14 @@ IAM_OPERATIONS: Final = (
 SOURCES: Final = (
     Source("kms", "2014-11-01", "AWS KMS", "shapes.py", frozenset({"GrantTokenType"})),
     Source("iam", "2010-05-08", "AWS IAM", "iam_shapes.py", frozenset(), IAM_OPERATIONS),
-    Source("sts", "2011-06-15", "AWS STS", "sts_shapes.py", frozenset({"tokenType", "tokenCodeType"}), STS_OPERATIONS),
+    Source(
+        "sts",
+        "2011-06-15",
+        "AWS STS",
+        "sts_shapes.py",
+        frozenset({"tokenType", "tokenCodeType", "contextAssertionType"}),
+        STS_OPERATIONS,
+    ),
 )
 
 HEADER: Final = '''"""The requests and responses of {title} as frozen `msgspec.Struct`s. Generated: never edit this file.

@@ -38,7 +38,7 @@ assumedRoleIdTypeShape: TypeAlias = Annotated[
     str, Meta(min_length=2, max_length=193, pattern="(?a)^(?:[\\w+=,.@:-]*)\\Z")
 ]
 clientTokenTypeShape: TypeAlias = Annotated[str, Meta(min_length=4, max_length=20000, extra={"sensitive": True})]
-contextAssertionTypeShape: TypeAlias = Annotated[str, Meta(min_length=4, max_length=2048)]
+contextAssertionTypeShape: TypeAlias = Annotated[str, Meta(min_length=4, max_length=2048, extra={"sensitive": True})]
 dateTypeShape: TypeAlias = float
 durationSecondsTypeShape: TypeAlias = Annotated[int, Meta(ge=900, le=129600)]
 expiredIdentityTokenMessageShape: TypeAlias = str

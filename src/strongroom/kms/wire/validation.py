@@ -42,6 +42,10 @@ INTEGER_MIN: Final = -(2**31)
 # above what any honest request can break (the largest has 11 members, and 50 tags are allowed).
 VIOLATIONS_MAX: Final = 100
 
+# A text of more characters than this, and than its rule allows, is too long and nothing else: to match groups that repeat,
+# `re` takes a hundred bytes for every character. Ours; no message that an honest mistake gets depends on it.
+UNMATCHED_CHARS_MIN: Final = 8192
+
 
 class RequestRefused(Exception):  # noqa: N818 - the fault's name is AWS's, in `code`
     """The body is not a request for its operation; `code` is the exception AWS answers with, `message` its text."""
@@ -180,7 +184,7 @@ def _failed(rule: Rule, value: Any) -> Iterator[str]:
     """Yield the constraints of `rule` itself that `value` fails."""
     if rule.choices and value not in rule.choices:
         yield _choice_text(rule)
-    if rule.pattern is not None and rule.pattern.search(value) is None:
+    if rule.pattern is not None and not _is_far_too_long(rule, value) and rule.pattern.search(value) is None:
         yield _pattern_text(rule)
     if rule.minimum is None and rule.maximum is None:
         return
@@ -189,6 +193,10 @@ def _failed(rule: Rule, value: Any) -> Iterator[str]:
         yield _maximum_text(rule)
     if rule.minimum is not None and size < rule.minimum:
         yield _minimum_text(rule)
+
+
+def _is_far_too_long(rule: Rule, value: str) -> bool:
+    return rule.maximum is not None and len(value) > max(rule.maximum, UNMATCHED_CHARS_MIN)
 
 
 def _constraints(rule: Rule) -> Iterator[str]:
