@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from strongroom.kms.audit.events import Origin
+from strongroom.kms.audit.events import EVENT_SOURCE, Origin
 from strongroom.kms.iam.principals import Principal
 from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
 from strongroom.kms.permits import Permit
@@ -44,6 +44,10 @@ class Call(msgspec.Struct, eq=False, gc=False):
     additional: dict[str, str] | None = None
     response_elements: dict[str, Any] | None = None
     request: object = None
+    # Why it was refused, encoded (`kms/reasons.py`).
+    reason: msgspec.Raw | None = None
+    # The service that was called, as its events name it.
+    event_source: str = EVENT_SOURCE
 
     def __repr__(self) -> str:
         return f"Call({self.request_id}, {self.operation})"

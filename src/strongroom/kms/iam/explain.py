@@ -58,23 +58,33 @@ class GrantTrace(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """`changes` is what would have to be otherwise, empty where it is allowed."""
+    """`changes` is what would have to be otherwise, empty where it is allowed; `left_out` counts statements not shown."""
 
     decision: Decision
     statements: tuple[StatementTrace, ...]
     grants: tuple[GrantTrace, ...]
     changes: tuple[str, ...]
+    left_out: int = 0
 
 
-def explain(question: Question) -> Trace:
+def explain(question: Question, *, statements_max: int | None = None) -> Trace:
+    """Why the decision is what it is. Of more statements than the most, those about the action are looked at first."""
     decision = evaluate(question)
-    statements = tuple(
-        _statement(document, at, statement, question)
+    found = [
+        (document, at, statement)
         for document in _documents(question)
         for at, statement in enumerate(document.statements)
-    )
+    ]
+    left_out = 0
+    if statements_max is not None and len(found) > statements_max:
+        left_out = len(found) - statements_max
+        action = fold(question.action)
+        # Stable: among those that are about the action, and among the others, the order stays.
+        found = sorted(found, key=lambda place: not place[2].concerns(action))[:statements_max]
+    statements = tuple(_statement(*place, question) for place in found)
     grants = tuple(_grant(grant, question) for grant in question.grants)
-    return Trace(decision, statements, grants, tuple(_changes(question, decision, statements, grants)))
+    changes = tuple(_changes(question, decision, statements, grants))
+    return Trace(decision, statements, grants, changes, left_out)
 
 
 def _documents(question: Question) -> Iterator[PolicyDocument]:
@@ -153,6 +163,8 @@ def format_trace(trace: Trace) -> list[str]:
         lines += [f"    - not {words}" for words in lacking]
     for grant in trace.grants:
         lines.append(f"  grant {grant.grant_id}: " + ("applies" if grant.applies else "does not apply"))
+    if trace.left_out:
+        lines.append(f"  and {trace.left_out} more statements")
     return [*lines, *trace.changes]
 
 

@@ -1,0 +1,236 @@
+"""Who may: the one place where a caller, an action and what it is on become a question, and its answer a refusal.
+
+Answers are kept under everything that they depend on (`iam/decisions.py`). A refusal leaves its reason with the call, for
+the audit record: which statement of which document decided, which condition failed, what would have to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from strongroom.kms.calls import Call
+from strongroom.kms.faults import AccessDeniedException
+from strongroom.kms.iam.context import KeyFacts, RequestContext, StatedContext, Surroundings
+from strongroom.kms.iam.decisions import VaryingDecision
+from strongroom.kms.iam.documents import PolicyDocument
+from strongroom.kms.iam.evaluate import (
+    NO_POLICY,
+    Decision,
+    Question,
+    consulted_keys,
+    evaluate,
+    refusal_message,
+    unseen_message,
+)
+from strongroom.kms.iam.explain import Trace, explain
+from strongroom.kms.identities.demands import OnIdentity, stated_values
+from strongroom.kms.identities.faults import AccessDenied
+from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry, PrincipalEntry
+from strongroom.kms.reasons import Reasons
+from strongroom.kms.repositories import KeyRecord
+from strongroom.protocol.arn import AliasArn, AliasName, KeyArn, format_key_arn, parse_key_ref
+
+# What only some conditions ask for, and somebody must look up.
+_ALIASES_KEY: Final = "kms:resourcealiases"
+_SAME_KEY: Final = "kms:reencryptonsamekey"
+_THIS: Final = "this resource"
+_BEHIND_CIPHERTEXT: Final = "the resource associated with this ciphertext"
+
+# Whether ReEncrypt's two keys are one, for those who ask.
+FindSameKey = Callable[[], Awaitable[bool | None]]
+
+
+class Authorization:
+    """Decides in one region, for the callers of all accounts."""
+
+    def __init__(self, directory: Directory, clock: Callable[[], float], *, is_secure: bool) -> None:
+        """`is_secure` says whether callers come over TLS."""
+        self._directory: Final = directory
+        self._clock = clock
+        self._is_secure = is_secure
+        self._reasons = Reasons()
+
+    async def require_on_key(
+        self, call: Call, action: str, entry: KeyEntry, key_ref: str, find_same_key: FindSameKey
+    ) -> None:
+        """Let it pass, or refuse it; what decides anew is kept under everything that it depends on.
+
+        Raises:
+            AccessDeniedException: in AWS's words.
+        """
+        caller = call.principal_entry
+        kept = entry.decision(caller, action)
+        if isinstance(kept, Decision):
+            if not kept.allowed:
+                question = await self._on_key(caller, action, entry)
+                raise self._refusal(call, question, kept, entry, key_ref)
+            return
+        question = await self._on_key(caller, action, entry)
+        if kept is None:
+            keys = consulted_keys(question)
+            if not keys:
+                decision = evaluate(question)
+                entry.remember(caller, action, decision)
+                if not decision.allowed:
+                    raise self._refusal(call, question, decision, entry, key_ref)
+                return
+            kept = VaryingDecision(action, keys)
+            entry.remember(caller, action, kept)
+        context = await self._context(call, action, entry, kept.keys, key_ref, find_same_key)
+        values = kept.values(context)
+        found = kept.find(values)
+        if found is None or not found.allowed:
+            question = msgspec.structs.replace(question, context=context)
+            if found is None:
+                found = evaluate(question)
+                kept.keep(values, found)
+            if not found.allowed:
+                raise self._refusal(call, question, found, entry, key_ref)
+
+    def require_on_account(self, call: Call, action: str, arn: str) -> None:
+        """For what concerns no key: identity policies alone decide.
+
+        Raises:
+            AccessDeniedException: in AWS's words.
+        """
+        caller = call.principal_entry
+        context = self.plain_context(call, action, None)
+        question = Question(caller.principal, caller.documents, action, arn, context=context)
+        decision = evaluate(question)
+        if not decision.allowed:
+            self._note(call, question, decision)
+            raise AccessDeniedException(refusal_message(question, decision))
+
+    def require_on_identity(self, call: Call, demand: OnIdentity) -> None:
+        """For what IAM and STS do.
+
+        Raises:
+            AccessDenied: in AWS's words.
+        """
+        caller = call.principal_entry
+        question = Question(
+            caller.principal,
+            caller.documents,
+            demand.action,
+            demand.arn,
+            resource_policy=demand.resource_policy,
+            resource_account=demand.resource_account,
+            context=StatedContext(stated_values(demand, call.request), self.plain_context(call, demand.action, None)),
+        )
+        decision = evaluate(question)
+        if not decision.allowed:
+            self._note(call, question, decision)
+            raise AccessDenied(refusal_message(question, decision))
+
+    def would_allow(self, call: Call, action: str, key: KeyRecord, key_policy: PolicyDocument) -> bool:
+        """Whether the caller could do this to a key whose policy were this one; no leave to do anything."""
+        caller = call.principal_entry
+        question = Question(
+            caller.principal,
+            caller.documents,
+            action,
+            format_key_arn(PARTITION, key.region, key.account, key.key_id),
+            resource_policy=key_policy,
+            resource_account=key.account,
+            context=self.plain_context(call, action, key),
+        )
+        return evaluate(question).allowed
+
+    async def explain(self, call: Call, action: str, entry: KeyEntry, stated: Mapping[str, Sequence[str]]) -> Trace:
+        """What would be decided for the caller, and why, of a request that says what is stated; no leave to do anything."""
+        question = await self._on_key(call.principal_entry, action, entry)
+        aliases = await self._directory.aliases_of(entry.record)
+        derived = RequestContext(action, call.principal, self._surroundings(call), key=entry.record, aliases=aliases)
+        return explain(msgspec.structs.replace(question, context=StatedContext(stated, derived)))
+
+    # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def unseen_ciphertext(self, call: Call, action: str) -> AccessDeniedException:
+        """For a ciphertext that no key here made, or another account's that lets nobody in."""
+        return AccessDeniedException(unseen_message(call.principal, action, _BEHIND_CIPHERTEXT))
+
+    def unseen(self, call: Call, action: str, parsed: KeyArn | AliasArn) -> AccessDeniedException:
+        """What a key would answer that lets nobody in: whoever asks must not learn that there is none."""
+        if isinstance(parsed, AliasArn):
+            return AccessDeniedException(unseen_message(call.principal, action, _THIS))
+        caller = call.principal_entry
+        question = Question(
+            caller.principal,
+            caller.documents,
+            action,
+            str(parsed),
+            resource_policy=NO_POLICY,
+            resource_account=parsed.account,
+            context=self.plain_context(call, action, None),
+        )
+        return AccessDeniedException(refusal_message(question, evaluate(question)))
+
+    def _refusal(
+        self, call: Call, question: Question, decision: Decision, entry: KeyEntry, key_ref: str
+    ) -> AccessDeniedException:
+        """Who named another account's key other than by its ARN is not told which it is."""
+        self._note(call, question, decision)
+        if entry.record.account != call.account:
+            if not key_ref:
+                return self.unseen_ciphertext(call, question.action)
+            if _alias_of(key_ref):
+                return AccessDeniedException(unseen_message(call.principal, question.action, _THIS))
+        return AccessDeniedException(refusal_message(question, decision))
+
+    def _note(self, call: Call, question: Question, decision: Decision) -> None:
+        call.reason = self._reasons.of(question, decision)
+
+    # ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _on_key(self, caller: PrincipalEntry, action: str, entry: KeyEntry) -> Question:
+        """Without what the request says of itself."""
+        return Question(
+            caller.principal,
+            caller.documents,
+            action,
+            entry.arn,
+            resource_policy=entry.policy,
+            resource_account=entry.record.account,
+            grants=await self._directory.grants_naming(entry, caller.principal),
+        )
+
+    def _surroundings(self, call: Call) -> Surroundings:
+        origin = call.origin
+        return Surroundings(self._directory.region, origin.source_ip, origin.user_agent, self._is_secure, self._clock())
+
+    def plain_context(self, call: Call, action: str, key: KeyFacts | None) -> RequestContext:
+        """What a request says of itself, without what must be looked up."""
+        return RequestContext(
+            action, call.principal_entry.principal, self._surroundings(call), request=call.request, key=key
+        )
+
+    async def _context(
+        self,
+        call: Call,
+        action: str,
+        entry: KeyEntry,
+        keys: Sequence[str],
+        key_ref: str,
+        find_same_key: FindSameKey,
+    ) -> RequestContext:
+        """With what must be looked up, if one of the keys asks for it."""
+        record = entry.record
+        return RequestContext(
+            action,
+            call.principal_entry.principal,
+            self._surroundings(call),
+            request=call.request,
+            key=record,
+            key_ref_alias=_alias_of(key_ref) if key_ref else "",
+            aliases=await self._directory.aliases_of(record) if _ALIASES_KEY in keys else (),
+            same_key=await find_same_key() if _SAME_KEY in keys else None,
+        )
+
+
+def _alias_of(key_ref: str) -> str:
+    """The alias by which a valid reference names its key; empty where it does not."""
+    parsed = parse_key_ref(key_ref)
+    return parsed.alias_name if isinstance(parsed, AliasName | AliasArn) else ""
