@@ -31,6 +31,7 @@ EXPOSED = {
     "kms/app.py": "the first administrator's secret goes into a private file",
     "kms/credentials.py": "a new secret goes to the HSM to be sealed",
     "kms/hsm_link/channel.py": "the session key derives a connection's keys",
+    "kms/identities/session_tokens.py": "a new session's secret goes to the HSM to be sealed",
     "kms/keys/directory.py": "verifying a signature needs the secret",
     "kms/storage/rows.py": "the store key authenticates rows",
 }

@@ -32,7 +32,7 @@ FORM_BYTES_MAX = 524_288
 # Ours: the largest real form has 50 tags, and at most ten more parameters.
 FORM_PARAMETERS_MAX = 256
 
-# The refusals of `sigv4`, and of sessions that are over, under the names that Query services give them, and their HTTP status.
+# The refusals of `sigv4`, and of sessions that are over, under the names that Query services give them, with their status.
 # Source: "Common Error Types" of the STS API Reference.
 SIGV4_ERRORS: Mapping[str, tuple[str, int]] = {
     "MissingAuthenticationTokenException": ("MissingAuthenticationToken", 403),
