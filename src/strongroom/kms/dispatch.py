@@ -30,8 +30,8 @@ from strongroom.kms.faults import (
 from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.identities.sessions import TOKEN_HEADER, require_session
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
-from strongroom.kms.operations import get_caller_identity
 from strongroom.kms.operations.table import TABLE, Operation
+from strongroom.kms.query_calls import QueryAnswer, QueryCalls
 from strongroom.kms.regions import RegionRefusedError, Regions
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
 from strongroom.kms.service import Service
@@ -40,16 +40,20 @@ from strongroom.kms.trail import Trail, logged_parameters
 from strongroom.kms.turns import Turns
 from strongroom.kms.wire.http import JSON_TYPE, HttpConnection
 from strongroom.kms.wire.model import Shape
+from strongroom.kms.wire.query_codec import SERVICES
 from strongroom.kms.wire.shapes import ERRORS, OPERATIONS
 from strongroom.kms.wire.validation import RequestRefused, decode_request, encode_response
 from strongroom.protocol import query
+from strongroom.protocol.regions import REGIONS
 from strongroom.protocol.requests import HttpRequest
 from strongroom.protocol.sigv4 import Refused, Verified, Verifier
 
 _TARGET: Final = b"x-amz-target"
 _TARGET_PREFIX: Final = b"TrentService."
 _KMS: Final = frozenset({"kms"})
-_STS: Final = frozenset({"sts"})
+_QUERY: Final = frozenset(SERVICES)
+# What refuses a request before it is one of a Query service, in that protocol's words.
+_QUERY_CODES: Final = {**query.SIGV4_ERRORS, "KMSInternalException": ("InternalFailure", 500)}
 _TOKEN_NAME: Final = TOKEN_HEADER.decode()
 _PROBES: Final = (b"/livez", b"/readyz")
 # Far above what competitors on one record can do to one of them, while each of their wins is a change made.
@@ -104,6 +108,7 @@ class Dispatcher:
         self._telemetry = telemetry
         self._verifier = Verifier()
         self._turns = Turns()
+        self._query = QueryCalls(home, ids, self._turns, _as_fault)
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
         self._completed: list[_Completed] = []
         self._settle_is_due = False
@@ -277,9 +282,12 @@ class Dispatcher:
         entry: PrincipalEntry,
     ) -> None:
         if verified.region == self._home.region:
-            self._call(self._home, connection, request, entry)
+            self._call(self._home, connection, request, entry, verified.service)
             return
         services = _services_of(request)
+        if services is _QUERY and (verified.region in REGIONS or self._regions.find(verified.region) is not None):
+            self._call(self._home, connection, request, entry, verified.service)
+            return
         region = self._regions.find(verified.region) or self._regions.wait_for(verified.region)
         if region is None:
             self._refuse(connection, services, "InvalidSignatureException", _REFUSED_REGION)
@@ -294,7 +302,7 @@ class Dispatcher:
                 self._refuse(connection, services, fault.code, fault.message)
                 return
             try:
-                self._call(fresh, connection, request, entry)
+                self._call(fresh, connection, request, entry, verified.service)
             except Exception as failed:  # noqa: BLE001 -- others wait for the same region.
                 self._fail(connection, request, failed)
 
@@ -312,11 +320,12 @@ class Dispatcher:
         connection: HttpConnection,
         request: HttpRequest,
         entry: PrincipalEntry,
+        service_name: str,
     ) -> None:
         target = request.value_of(_TARGET)
         origin = self._origin(connection.peer, request.value_of(b"user-agent") or b"")
         if target is None:
-            self._sts(region, connection, request, entry, origin)
+            self._query.serve(request, service_name, entry, origin, partial(self._answered, connection))
             return
         route = _ROUTES.get(target) if request.target == b"/" and request.method == "POST" else None
         name, row = route or ("UnknownOperation", None)
@@ -409,36 +418,15 @@ class Dispatcher:
             body = _error_body(JSON_TYPE, code, fault.message, call.request_id)
         self._complete(_Completed(record, connection, call, region.region, code, status, JSON_TYPE, body))
 
-    def _sts(
-        self,
-        region: Service,
-        connection: HttpConnection,
-        request: HttpRequest,
-        entry: PrincipalEntry,
-        origin: Origin,
-    ) -> None:
-        request_id = self._ids()
-        try:
-            form = query.parse_form(request.body)
-        except query.MalformedForm as malformed:
-            self._refuse(connection, _STS, malformed.code, malformed.message)
-            return
-        known = request.method == "POST" and form.get("Action") == "GetCallerIdentity"
-        call = Call(request_id, "GetCallerIdentity" if known else "UnknownOperation", entry, origin)
-        if not known:
-            fault = _fault_named("InvalidAction", "Could not find operation in this service.")
-            status, body = 400, _error_body(query.CONTENT_TYPE, fault.code, fault.message, request_id)
-        else:
-            fault = None
-            status, body = 200, query.format_result("GetCallerIdentity", get_caller_identity.run(call), request_id)
-        record = region.trail.outcome(call, fault, read_only=True)
-        code = "" if fault is None else fault.code
-        self._complete(_Completed(record, connection, call, region.region, code, status, query.CONTENT_TYPE, body))
+    def _answered(self, connection: HttpConnection, answer: QueryAnswer) -> None:
+        region, text = self._home.region, query.CONTENT_TYPE
+        done = _Completed(answer.record, connection, answer.call, region, answer.code, answer.status, text, answer.body)
+        self._complete(done)
 
 
 def _services_of(request: HttpRequest) -> frozenset[str]:
     """Which service a request addresses: without X-Amz-Target it speaks the Query protocol."""
-    return _STS if request.value_of(_TARGET) is None else _KMS
+    return _QUERY if request.value_of(_TARGET) is None else _KMS
 
 
 def _as_fault(error: BaseException) -> Fault:
@@ -476,13 +464,13 @@ def _fault_named(code: str, message: str) -> Fault:
 def _error_status(code: str, services: frozenset[str]) -> tuple[int, bytes]:
     """Status and content type of an error in the protocol of the service that was addressed."""
     status = ERRORS.get(code, 400)
-    if services is _STS:
-        return query.SIGV4_ERRORS.get(code, (code, status))[1], query.CONTENT_TYPE
+    if services is _QUERY:
+        return _QUERY_CODES.get(code, (code, status))[1], query.CONTENT_TYPE
     return status, JSON_TYPE
 
 
 def _error_body(content_type: bytes, code: str, message: str, request_id: str) -> bytes:
     if content_type is JSON_TYPE:
         return msgspec.json.encode({"__type": code, "message": message} if message else {"__type": code})
-    sts_code, status = query.SIGV4_ERRORS.get(code, (code, ERRORS.get(code, 400)))
-    return query.format_error(sts_code, message, request_id, is_callers_fault=status < 500)
+    query_code, status = _QUERY_CODES.get(code, (code, ERRORS.get(code, 400)))
+    return query.format_error(query_code, message, request_id, is_callers_fault=status < 500)

@@ -58,12 +58,16 @@ _PARAMETERS_BYTES_MAX: Final = 100_000
 _NOTHING: Final = encode(None)
 
 
+def _is_plain(rule: Rule) -> bool:
+    return rule.kind != "blob" and not rule.sensitive
+
+
 def _is_loggable(rule: Rule) -> bool:
     parts = (
         *(member.rule for member in rule.members),
         *(part for part in (rule.key, rule.element) if part is not None),
     )
-    return rule.kind != "blob" and not rule.sensitive and all(map(_is_loggable, parts))
+    return _is_plain(rule) and all(map(_is_loggable, parts))
 
 
 class _Logged:
@@ -109,6 +113,21 @@ def logged_parameters(request: Shape) -> dict[str, Any]:
                 {part.label: getattr(item, part.name) for part in members} for item in parameters[label]
             ]
     return parameters
+
+
+def logged_response(response: Shape) -> dict[str, Any]:
+    """What of an answer stands in the audit record of a change: all but what is secret."""
+    members: dict[str, Any] = _loggable_part(structure_rule(type(response)), response)
+    return members
+
+
+def _loggable_part(rule: Rule, value: Any) -> Any:
+    if rule.members:
+        present = [(member, getattr(value, member.name)) for member in rule.members if _is_plain(member.rule)]
+        return {member.label: _loggable_part(member.rule, part) for member, part in present if part is not None}
+    if rule.kind == "list" and rule.element is not None:
+        return [_loggable_part(rule.element, part) for part in value]
+    return EventTimes().format(value) if rule.kind == "timestamp" else value
 
 
 class Trail:
@@ -215,7 +234,7 @@ class Trail:
         account = call.principal_entry.principal.account
         template = self._templates.get((call.operation, account, read_only))
         if template is None:
-            template = CallTemplate(call.operation, self._region, account, read_only=read_only)
+            template = CallTemplate(call.operation, self._region, account, call.event_source, read_only=read_only)
             _keep(self._templates, (call.operation, account, read_only), template)
         now_s, event_id = self._clock(), self._ids()
         if call.operation in TRACKED_OPERATIONS:
@@ -275,14 +294,14 @@ class Trail:
             eventVersion=EVENT_VERSION,
             userIdentity=msgspec.Raw(self._identity(call.principal_entry)),
             eventTime=self._times.format(self._clock()),
-            eventSource=EVENT_SOURCE,
+            eventSource=call.event_source,
             eventName=call.operation,
             awsRegion=self._region,
             sourceIPAddress=call.origin.source_ip,
             userAgent=call.origin.user_agent,
             requestParameters=msgspec.Raw(_bounded(call.parameters)),
             responseElements=None if error_code else call.response_elements,
-            additionalEventData=call.additional or _material(call.key_material_id),
+            additionalEventData=_refused(call) if error_code else call.additional or _material(call.key_material_id),
             requestID=call.request_id,
             eventID=self._ids(),
             readOnly=read_only,
@@ -304,6 +323,10 @@ def _bounded(parameters: dict[str, Any] | None) -> bytes:
     if len(part) > _PARAMETERS_BYTES_MAX:
         return encode({"omitted": True, "originalSize": len(part), "reason": "Field size over the limit"})
     return part
+
+
+def _refused(call: Call) -> dict[str, msgspec.Raw] | None:
+    return None if call.reason is None else {"refusal": call.reason}
 
 
 def _material(key_material_id: str | None) -> dict[str, str] | None:

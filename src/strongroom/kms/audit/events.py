@@ -183,14 +183,18 @@ class CallTemplate:
 
     __slots__ = ("_tail", "_template")
 
-    def __init__(self, event_name: str, region: str, recipient_account_id: str, *, read_only: bool) -> None:
+    def __init__(
+        self, event_name: str, region: str, recipient_account_id: str, source: str = EVENT_SOURCE, *, read_only: bool
+    ) -> None:
         # A percent sign in a name would be a format of its own.
-        name, place, account = (
-            encode(text).replace(b"%", b"%%") for text in (event_name, region, recipient_account_id)
+        name, place, account, service = (
+            encode(text).replace(b"%", b"%%") for text in (event_name, region, recipient_account_id, source)
         )
         self._template = b"".join(
             (
-                b'{"eventVersion":"1.11","userIdentity":%b,"eventTime":"%b","eventSource":"kms.amazonaws.com","eventName":',
+                b'{"eventVersion":"1.11","userIdentity":%b,"eventTime":"%b","eventSource":',
+                service,
+                b',"eventName":',
                 name,
                 b',"awsRegion":',
                 place,

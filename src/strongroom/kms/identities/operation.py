@@ -29,6 +29,7 @@ from strongroom.kms.identities.records import (
 )
 from strongroom.kms.repositories import Change, ConflictError, MarkRecord, Put
 from strongroom.kms.service import Service
+from strongroom.kms.trail import logged_response
 from strongroom.kms.turns import Turns
 from strongroom.kms.wire.model import Shape
 
@@ -78,7 +79,10 @@ async def _attempt(service: Service, call: Call, row: Operation, request: Shape)
     version = await _identities_version(service, call.account) if row.mutates else 0
     found = await row.find(service, call, request)  # 1
     await service.gate.admit_identity(call, row.demands(call, request, found), version, mutates=row.mutates)  # 2
-    return await row.run(service, call, request, found)  # 3
+    response = await row.run(service, call, request, found)  # 3
+    if row.mutates and response is not None:
+        call.response_elements = logged_response(response)
+    return response
 
 
 async def commit(service: Service, call: Call, changes: Sequence[Change]) -> None:

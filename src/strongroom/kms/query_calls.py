@@ -1,0 +1,135 @@
+"""Calls of IAM and STS: from a verified request of the Query protocol to its answer in XML.
+
+1. the form, 2. which operation, 3. the typed request, 4. find, decide and run (`identities/operation.py`), 5. the record,
+6. the answer.
+
+They run in the home region, where all identities are, whatever region was signed for. The service is the one that was
+signed for: an action of the other one is unknown to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from strongroom.kms.audit.events import EventIds, Origin
+from strongroom.kms.calls import Call
+from strongroom.kms.driver import drive
+from strongroom.kms.faults import Fault
+from strongroom.kms.identities.operation import Operation, perform
+from strongroom.kms.identities.operations.table import TABLE as IAM_TABLE
+from strongroom.kms.identities.sts.table import TABLE as STS_TABLE
+from strongroom.kms.keys.directory import PrincipalEntry
+from strongroom.kms.service import Service
+from strongroom.kms.trail import logged_parameters
+from strongroom.kms.turns import Turns
+from strongroom.kms.wire.model import Shape
+from strongroom.kms.wire.query_codec import (
+    QUERY_ERRORS,
+    SERVICES,
+    QueryService,
+    decode_query,
+    encode_error,
+    encode_result,
+    error_status,
+    find_operation,
+)
+from strongroom.kms.wire.validation import RequestRefused
+from strongroom.protocol import query
+from strongroom.protocol.requests import HttpRequest
+
+# As KMS's unknown operations are recorded: a caller's text is no name of an event.
+_UNKNOWN: Final = "UnknownOperation"
+_ROWS: Final[dict[str, Mapping[str, Operation]]] = {"iam": IAM_TABLE, "sts": STS_TABLE}
+
+
+class QueryAnswer(msgspec.Struct, frozen=True):
+    """What is left to do: write the record, then answer. `code` is empty for a success."""
+
+    call: Call
+    record: bytes
+    code: str
+    status: int
+    body: bytes
+
+
+class _RefusedCall(Fault):
+    """What the form, or the typed request, is refused with."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self._code = code
+
+    @property
+    def code(self) -> str:
+        return self._code
+
+
+class QueryCalls:
+    """Serves both services in one worker."""
+
+    def __init__(self, home: Service, ids: EventIds, turns: Turns, as_fault: Callable[[BaseException], Fault]) -> None:
+        """`as_fault` says what a caller may see of an error."""
+        self._home: Final = home
+        self._ids = ids
+        self._turns = turns
+        self._as_fault = as_fault
+
+    def serve(
+        self,
+        request: HttpRequest,
+        service_name: str,
+        entry: PrincipalEntry,
+        origin: Origin,
+        then: Callable[[QueryAnswer], None],
+    ) -> None:
+        """`then` is called once."""
+        service = SERVICES[service_name]
+        call = Call(self._ids(), _UNKNOWN, entry, origin, event_source=f"{service.name}.amazonaws.com")
+        try:
+            form = query.parse_form(request.body if request.method == "POST" else b"")  # 1
+            name, row = _find(service, form)  # 2
+            call.operation = name
+            typed = decode_query(name, form)  # 3
+        except (query.MalformedForm, RequestRefused) as refused:
+            then(self._answer(service, call, None, _RefusedCall(refused.code, refused.message)))
+            return
+        call.parameters = logged_parameters(typed)
+        call.request = typed
+        drive(perform(self._home, call, row, typed, self._turns), partial(self._performed, service, call, then))  # 4
+
+    def _performed(
+        self,
+        service: QueryService,
+        call: Call,
+        then: Callable[[QueryAnswer], None],
+        response: Shape | None,
+        error: BaseException | None,
+    ) -> None:
+        then(self._answer(service, call, response, None if error is None else self._as_fault(error)))
+
+    def _answer(self, service: QueryService, call: Call, response: Shape | None, fault: Fault | None) -> QueryAnswer:
+        row = _ROWS[service.name].get(call.operation)
+        record = self._home.trail.outcome(call, fault, read_only=row is None or not row.mutates)  # 5
+        if fault is None:  # 6
+            return QueryAnswer(call, record, "", 200, encode_result(call.operation, response, call.request_id))
+        # What KMS calls its own failures, these services call by other names.
+        code = fault.code if fault.code in QUERY_ERRORS else service.internal_failure
+        body = encode_error(service, code, fault.message, call.request_id)
+        return QueryAnswer(call, record, code, error_status(code), body)
+
+
+def _find(service: QueryService, form: Mapping[str, str]) -> tuple[str, Operation]:
+    """The operation that a form asks for, with its row.
+
+    Raises:
+        RequestRefused: the service, or this one of ours, has none of the name.
+    """
+    name = find_operation(service, form).name
+    row = _ROWS[service.name].get(name)
+    if row is None:
+        raise RequestRefused("InvalidAction", f"Could not find operation {name} for version {service.api_version}")
+    return name, row
