@@ -61,6 +61,8 @@ def main() -> None:
     if arguments and arguments[0] in _PROGRAMS:
         module, _ = _PROGRAMS[arguments[0]]
         _become(module, arguments if module == "strongroom.supervisor" else arguments[1:])
+    if arguments[:2] == ["iam", "why"]:  # It reads the audit trail.
+        _become("strongroom.kms.audit", arguments[1:])
     parsed = _parser().parse_args()
     try:
         raise SystemExit(parsed.run(parsed, _home(parsed.home)))

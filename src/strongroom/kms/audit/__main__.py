@@ -1,4 +1,7 @@
-"""`python -m strongroom.kms.audit verify`: what `strongroom audit verify` runs; reads files only, needs no service."""
+"""`python -m strongroom.kms.audit`: what `strongroom audit verify` and `strongroom iam why` run.
+
+Reads files only, and needs no service.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 from strongroom.boundary.domain_token import DomainTokenError, parse_domain_token
 from strongroom.kms.audit.verify import verify_directory
+from strongroom.kms.audit.why import find_request, format_record
 
 
 def _members(tokens: list[Path]) -> tuple[dict[str, bytes], set[bytes]]:
@@ -28,7 +32,7 @@ def _home(given: str | None) -> Path:
     return production if production.exists() or not development.exists() else development
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="strongroom audit",
         epilog="example: strongroom audit verify --home /var/lib/strongroom",
@@ -42,29 +46,42 @@ def main() -> None:
         epilog="example: strongroom audit verify --home /var/lib/strongroom",
         allow_abbrev=False,
     )
-    verify.add_argument("--home", help="the home (default ~/.strongroom, or ~/.strongroom-dev where only that exists)")
     verify.add_argument(
         "--expected-digest",
-        default="",
+        type=_digest,
+        default=b"",
         help="the last digest that an earlier run printed and you kept elsewhere: its head must still be there",
     )
-    verify.add_argument("--directory", help="the trail's directory (default: service/audit in the home)")
-    arguments = parser.parse_args()
-    home = _home(arguments.home)
+    verify.set_defaults(run=_verify)
+    why = commands.add_parser(
+        "why",
+        prog="strongroom iam why",
+        help="what became of a request, and why",
+        description="What became of a request: of a refusal, which statement decided, and what would have to change.",
+        epilog="example: strongroom iam why 0b1fca1e-4c2a-8f6e-8d52-70b100000002",
+        allow_abbrev=False,
+    )
+    why.add_argument("request_id", help="as the error tells it, or the answer's x-amzn-RequestId header")
+    why.set_defaults(run=_why)
+    for command in (verify, why):
+        command.add_argument(
+            "--home", help="the home (default ~/.strongroom, or ~/.strongroom-dev where only that exists)"
+        )
+        command.add_argument("--directory", help="the trail's directory (default: service/audit in the home)")
+    return parser
+
+
+def _digest(text: str) -> bytes:
+    """What argparse calls invalid when it is not hexadecimal."""
+    return bytes.fromhex(text)
+
+
+def _verify(arguments: argparse.Namespace, home: Path, trail: Path) -> int:
     if not (home / "domain").is_dir():
         print(f"strongroom: {home} is no home of Strongroom: name one with --home", file=sys.stderr)
-        raise SystemExit(2)
-    try:
-        members, domains = _members(sorted((home / "domain").glob("token-*")))
-        report = verify_directory(
-            Path(arguments.directory) if arguments.directory else home / "service" / "audit",
-            members,
-            domains,
-            expected_digest=bytes.fromhex(arguments.expected_digest) or None,
-        )
-    except (OSError, DomainTokenError, ValueError) as error:
-        print(f"strongroom: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        return 2
+    members, domains = _members(sorted((home / "domain").glob("token-*")))
+    report = verify_directory(trail, members, domains, expected_digest=arguments.expected_digest or None)
     for problem in report.problems:
         print(f"{problem.file}:{problem.line}: {problem.what}")
     print(f"last head: {report.last_digest.hex() if report.heads else 'none is signed yet'}")
@@ -72,7 +89,27 @@ def main() -> None:
         f"{report.records} records in {report.segments} segments, {report.heads} signed heads, "
         f"{report.records_after_last_head} records after the last head, {report.problem_count} problems"
     )
-    raise SystemExit(1 if report.problem_count else 0)
+    return 1 if report.problem_count else 0
+
+
+def _why(arguments: argparse.Namespace, _: Path, trail: Path) -> int:
+    record = find_request(trail, arguments.request_id)
+    if record is None:
+        print(f"strongroom: no request {arguments.request_id} is in {trail}", file=sys.stderr)
+        return 1
+    print("\n".join(format_record(record)))
+    return 0
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    home = _home(arguments.home)
+    trail = Path(arguments.directory) if arguments.directory else home / "service" / "audit"
+    try:
+        raise SystemExit(arguments.run(arguments, home, trail))
+    except (OSError, DomainTokenError, ValueError) as error:
+        print(f"strongroom: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":
