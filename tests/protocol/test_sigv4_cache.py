@@ -9,6 +9,7 @@ import pytest
 
 from protocol.signed_requests import (
     ACCESS_KEY_ID,
+    AMZ_DATE,
     BODY,
     KMS_HEADERS,
     NOW_S,
@@ -79,6 +80,74 @@ def test_heads_of_all_keys_together_are_bounded(monkeypatch: pytest.MonkeyPatch)
                 assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
             assert sum(len(known.heads) for known in verifier._known.values()) <= 10
     assert len(verifier._known) == 8
+
+
+def test_exactly_as_many_heads_are_kept_as_there_may_be_and_then_all_are_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sigv4, "HEADS_KEPT_MAX", 10)
+    verifier = known_client()
+    (known,) = verifier._known.values()
+    kept = []
+    for number in range(21):
+        # The same head again is not another one.
+        for _ in range(3):
+            request = signed_request(headers=[(b"X-Amz-Target", b"TrentService.Operation%d" % number), KMS_HEADERS[1]])
+            assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+        kept.append(len(known.heads))
+    assert kept == [*range(1, 11), *range(1, 11), 1]
+
+
+def test_a_head_that_is_kept_is_not_made_again(monkeypatch: pytest.MonkeyPatch):
+    verifier = known_client()
+    assert verifier.verify(signed_request(), NOW_S, SECRETS.get, SERVICES)
+    monkeypatch.setattr(sigv4, "_head_of", lambda *_: pytest.fail("made it again"))
+    assert verifier.verify(signed_request(body=b"{}"), NOW_S, SECRETS.get, SERVICES)
+
+
+def test_what_is_kept_is_as_long_as_it_may_be_and_no_longer():
+    verifier = Verifier()
+    length = sum(map(len, (b"127.0.0.1:4599", AMZ_DATE.encode(), *(value for _, value in KMS_HEADERS))))
+    for more, heads in ((0, 1), (1, 0)):
+        long_value = b"x" * (sigv4.HEAD_BYTES_KEPT_MAX - length + more)
+        request = signed_request(headers=[*KMS_HEADERS, (b"X-Amz-Long-%d" % more, long_value)])
+        for _ in range(2):
+            assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+        assert len(list(verifier._known.values())[-1].heads) == heads
+    rest = len(header(signed_request(access_key_id=""), b"Authorization")) - 64
+    for more, known in ((0, 1), (1, 0)):
+        key_id = "A" * (sigv4.PREFIX_BYTES_KEPT_MAX - rest + len("Signature=") + more)
+        verifier = Verifier()
+        assert verifier.verify(signed_request(access_key_id=key_id), NOW_S, {key_id: SECRET}.get, SERVICES)
+        assert len(verifier._known) == known
+
+
+def test_what_is_kept_takes_as_much_memory_as_the_documents_say():
+    # ARCHITECTURE.md, "Limits of the edge": 50 MiB, with 5 KiB for a head and 30 KiB for a known header.
+    assert sigv4.HEADS_KEPT_MAX * 5 + sigv4.CACHED_CREDENTIALS_MAX * 30 == 50 * 1024
+    assert (sigv4.HEAD_BYTES_KEPT_MAX, sigv4.PREFIX_BYTES_KEPT_MAX) == (2048, 2048)
+    assert Verifier()._cached_max == sigv4.CACHED_CREDENTIALS_MAX
+
+
+def test_an_access_key_id_that_reads_like_a_signature_is_known_like_another(monkeypatch: pytest.MonkeyPatch):
+    request, secrets = signed_request(access_key_id="Signature=x"), {"Signature=x": SECRET}
+    verifier = Verifier()
+    assert verifier.verify(request, NOW_S, secrets.get, SERVICES)
+    monkeypatch.setattr(Verifier, "_verify_in_full", lambda *_: pytest.fail("took the long way"))
+    assert verifier.verify(request, NOW_S, secrets.get, SERVICES).access_key_id == "Signature=x"
+
+
+def test_a_request_with_a_header_twice_is_verified_and_never_remembered():
+    request = signed_request(unsigned=[(b"X-Other", b"1"), (b"x-other", b"2")])
+    verifier = Verifier()
+    assert verifier.verify(request, NOW_S, SECRETS.get, SERVICES)
+    assert not verifier._known
+
+
+def test_a_known_client_that_took_the_long_way_again_is_the_newest():
+    verifier = Verifier(cached_max=3)
+    for region in ("us-east-1", "us-east-2"):
+        verifier.verify(signed_request(region=region), NOW_S, SECRETS.get, SERVICES)
+    verifier.verify(signed_request(method="GET", target=b"/a"), NOW_S, SECRETS.get, SERVICES)
+    assert [known.claim.region for known in verifier._known.values()] == [b"us-east-2", b"us-east-1"]
 
 
 def test_what_is_long_or_never_found_again_is_verified_and_not_kept():
@@ -189,6 +258,13 @@ def test_the_window_holds_for_a_known_client():
         else:
             with pytest.raises(Refused):
                 verifier.verify(signed_request(), NOW_S + skew_s, SECRETS.get, SERVICES)
+
+
+def test_up_to_the_edges_of_the_window_a_known_client_takes_the_short_way(monkeypatch: pytest.MonkeyPatch):
+    verifier = known_client()
+    monkeypatch.setattr(Verifier, "_verify_in_full", lambda *_: pytest.fail("took the long way"))
+    for skew_s in (-300, 300):
+        assert verifier.verify(signed_request(), NOW_S + skew_s, SECRETS.get, SERVICES)
 
 
 def test_a_known_client_of_yesterday_needs_todays_scope():

@@ -77,6 +77,11 @@ def test_header_names_in_lower_case_are_accepted():
     verify_twice(http_request("POST", b"/", lowered, BODY))
 
 
+def test_a_path_is_normalized_unless_somebody_says_otherwise():
+    request = botocore_request(HEADER_SETS["boto3"], url="http://127.0.0.1:4599/a/../b//c", target=b"/a/../b//c")
+    verify_twice(request)
+
+
 @pytest.mark.parametrize(
     ("target", "method"),
     [(b"/?a=1&b=2", "POST"), (b"/?b=2&a=%2F%20", "GET"), (b"/some/path/", "GET"), (b"/with%20blank?empty=", "PUT")],

@@ -1,5 +1,7 @@
 """Every refusal of the verifier, taken: code and wording are AWS's where AWS has one."""
 
+import time
+from base64 import b64encode
 from hashlib import sha256
 
 import pytest
@@ -98,9 +100,12 @@ def test_two_authorization_headers_are_refused():
         assert refusal(doubled) == (INVALID, "The request has more than one 'authorization' header.")
 
 
-@pytest.mark.parametrize("name", [b"Host", b"X-Amz-Date", b"X-Amz-Target", b"x-amz-target", b"HOST"])
+UNIQUE = [b"Date", b"X-Amz-Content-Sha256", b"X-Amz-Security-Token"]
+
+
+@pytest.mark.parametrize("name", [b"Host", b"X-Amz-Date", b"X-Amz-Target", b"x-amz-target", b"HOST", *UNIQUE])
 def test_a_second_one_of_a_unique_header_is_refused(name: bytes):
-    request = signed_request()
+    request = signed_request(unsigned=[(unique, b"1") for unique in UNIQUE])
     doubled = with_headers(request, [*request.headers, (name, header(request, name))])
     assert refusal(doubled) == (INVALID, f"The request has more than one '{name.lower().decode()}' header.")
 
@@ -145,17 +150,40 @@ def test_all_that_is_missing_is_named_in_one_refusal_and_the_header_is_not_repea
 
 
 def test_a_missing_equal_sign_is_refused():
-    code, message = refusal(with_authorization(b"Credential=", b"Credential "))
-    assert code == INCOMPLETE
-    assert message.startswith("Invalid key=value pair (missing equal-sign) in Authorization header (hashed with")
+    request = with_authorization(b"Credential=", b"Credential ")
+    assert refusal(request) == (
+        INCOMPLETE,
+        (
+            "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with "
+            f"Base64): '{hashed(request)}'."
+        ),
+    )
+
+
+def hashed(request: HttpRequest) -> str:
+    """An Authorization header as a refusal shows it: AWS's newer wording."""
+    return b64encode(sha256(header(request, b"Authorization")).digest()).decode()
+
+
+def test_a_value_may_hold_an_equal_sign():
+    assert refusal(signed_request(access_key_id="AKID=EXAMPLE")) == (
+        "UnrecognizedClientException",
+        "The security token included in the request is invalid.",
+    )
 
 
 @pytest.mark.parametrize("more", [b", Signature=0", b", Credential=a/b/c/d/e", b", Extra=1", b", =1"])
 def test_a_repeated_or_unknown_parameter_is_refused(more: bytes):
     request = signed_request()
-    code, message = refusal(with_header(request, b"Authorization", header(request, b"Authorization") + more))
-    assert code == INCOMPLETE
-    assert message.startswith("Authorization header has a repeated or an unknown parameter")
+    request = with_header(request, b"Authorization", header(request, b"Authorization") + more)
+    name = more[2:].partition(b"=")[0].decode()
+    assert refusal(request) == (
+        INCOMPLETE,
+        (
+            f"Authorization header has a repeated or an unknown parameter '{name}'. "
+            f"(Hashed with SHA-256 and encoded with Base64) Authorization={hashed(request)}"
+        ),
+    )
 
 
 @pytest.mark.parametrize("algorithm", [b"AWS4-HMAC-SHA25", b"AWS4-ECDSA-P256-SHA256", b"AWS4-hmac-sha256"])
@@ -204,6 +232,23 @@ def test_a_service_that_is_no_longer_asked_for_is_refused_for_a_known_client():
     assert refusal(signed_request(), services=frozenset({"sts", "iam"})) == (INVALID, both)
 
 
+def test_all_services_are_named_in_one_order():
+    services = frozenset({"sts", "iam", "sso", "s3", "ec2", "sns", "sqs"})
+    wording = "Credential should be scoped to correct service: 'ec2', 'iam', 's3', 'sns', 'sqs', 'sso', 'sts'."
+    assert refusal(signed_request(), services=services) == (INVALID, wording)
+
+
+def test_all_that_is_wrong_with_a_scope_is_said_in_one_refusal():
+    assert refusal(with_authorization(b"20150830/us-east-1/kms", b"20150831/us-east-1/s3")) == (
+        INVALID,
+        (
+            "Credential should be scoped to correct service: 'kms'. "
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+            "'20150831' != '20150830', from '20150830T123600Z'."
+        ),
+    )
+
+
 def test_a_scope_of_another_day_is_refused():
     code, message = refusal(with_authorization(b"20150830", b"20150831"))
     assert code == INVALID
@@ -241,7 +286,8 @@ def test_beyond_five_minutes_ahead_a_signature_is_not_yet_current():
 @pytest.mark.parametrize(
     "date",
     [b"", b"201", b"2015-08-30T12:36:00Z", b"20150830T123600z", b"20150830T126600Z", b"20151330T123600Z",
-     b"20150830T123600", b"2015083 T123600Z", b"\xd9\xa2\xd9\xa0150830T1236Z", b"20150830T1236+0Z"],
+     b"20150830T123600", b"2015083 T123600Z", b"20150830t123600Z", b"201508 3T123600Z",
+     b"\xd9\xa2\xd9\xa0150830T1236Z", b"20150830T1236+0Z"],
 )  # fmt: skip
 def test_a_date_in_another_format_is_refused(date: bytes):
     code, message = refusal(with_header(signed_request(), b"X-Amz-Date", date))
@@ -251,8 +297,18 @@ def test_a_date_in_another_format_is_refused(date: bytes):
     assert message == wording
 
 
-def test_a_timestamp_is_parsed_as_seconds_of_utc():
-    assert parse_timestamp(AMZ_DATE.encode()) == NOW_S
+def test_a_timestamp_is_parsed_as_seconds_of_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        parse_timestamp.cache_clear()
+        assert parse_timestamp(AMZ_DATE.encode()) == NOW_S
+    time.tzset()
+
+
+def test_a_date_header_that_is_not_ascii_is_refused():
+    code, message = refusal(sign_with_date_header(b"Sun, 30 Aug 2015 12:36:00 GM\xff"))
+    assert (code, "Got 'Sun, 30 Aug 2015 12:36:00 GM\\xff'." in message) == (INCOMPLETE, True)
 
 
 def test_a_date_header_whose_weekday_is_wrong_is_refused():
@@ -395,6 +451,11 @@ def test_a_quoted_value_is_short_and_printable():
     _, message = refusal(with_header(signed_request(), b"X-Amz-Date", b"\x1b[31m\xff" * 10_000))
     assert message.isprintable()
     assert len(message) < 700
+
+
+def test_of_a_value_128_bytes_are_quoted():
+    _, message = refusal(with_header(signed_request(), b"X-Amz-Date", b"x" * 10_000))
+    assert message.count("x") == 128
 
 
 def test_a_header_cannot_forge_a_line_of_the_canonical_request():
