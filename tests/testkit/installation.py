@@ -162,8 +162,8 @@ class Installation:
         for entry in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
             try:
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
-            except FileNotFoundError:
-                continue
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended meanwhile.
             if f"strongroom.{actor}".encode() in words:
                 found[words[words.index(option) + 1].decode()] = int(entry)
         return dict(sorted(found.items()))

@@ -204,7 +204,7 @@ def _with_one_stopped_in_the_middle(checks: int, four: Installation, workers: Wo
     sleeper = connection_to(workers, pid)
     changing = Changing(four, workers, seed)
     changing.run(checks // 3)  # 1
-    with stopped(pid):  # 2
+    with stopped(pid, four.home / "service" / "store.db"):  # 2
         changing.all = workers.without(sleeper)
         changing.changing = changing.all.connections
         changing.run(checks // 3)

@@ -90,7 +90,7 @@ def _wait(condition: Callable[[], bool], within_s: float = START_S_MAX) -> float
 def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
