@@ -248,20 +248,53 @@ def test_whoever_holds_a_group_or_a_policy_is_found(under_test):
         assert found("boundary_arn", limit, account_id="999999999999") == []
 
 
-def test_grants_are_found_by_key_by_grantee_by_name_and_by_who_may_retire_them(under_test):
+def test_grants_are_found_by_key_by_grantee_and_by_who_may_retire_them(under_test):
     first, second = grant("01" * 32), grant("02" * 32, name="", grantee="arn:aws:iam::111122223333:user/bob")
     elsewhere = grant("03" * 32, "key-2", retiring="")
     with under_test.open() as store:
         put(store, kms_key(), kms_key("key-2"), kms_key("key-3"), first, second, elsewhere)
-        assert run(store, lambda s: s.list_grants("key-1", "", 1)) == [first]
-        assert run(store, lambda s: s.list_grants("key-1", first.grant_id, 9)) == [second]
+        assert run(store, lambda s: s.list_grants("key-1", None, "", 1)) == [first]
+        assert run(store, lambda s: s.list_grants("key-1", None, first.grant_id, 9)) == [second]
+        assert run(store, lambda s: s.list_grants("key-1", second.grantee, "", 9)) == [second]
+        assert run(store, lambda s: s.list_grants("key-1", second.grantee, second.grant_id, 9)) == []
+        assert run(store, lambda s: s.list_grants("key-1", "nobody", "", 9)) == []
         assert run(store, lambda s: s.grants_to("key-1", first.grantee)) == [first]
-        assert run(store, lambda s: s.grants_called("key-1", "of the gateway")) == [first]
         assert run(store, lambda s: s.list_grants_to_retire(REGION, first.retiring, "", 9)) == [first, second]
         assert run(store, lambda s: s.list_grants_to_retire("us-east-1", first.retiring, "", 9)) == []
         assert run(store, lambda s: s.count_grants("key-1")) == 2
         has_grants = [run(store, lambda s, k=k: s.key_with_materials(k)).has_grants for k in ("key-1", "key-3")]
         assert has_grants == [True, False]
+
+
+@pytest.mark.parametrize(
+    "another",
+    [
+        {"key_id": "key-2"},
+        {"name": "of another"},
+        {"grantee": "arn:aws:iam::111122223333:user/bob"},
+        {"retiring": ""},
+        {"issuing_account": "arn:aws:iam::444455556666:root"},
+        {"operations": ("Encrypt",)},
+        {"context_equals": {"a": "b"}, "context_subset": None},
+        {"context_subset": None},
+        {"source_arn": "arn:aws:s3:us-east-1:111122223333:bucket"},
+    ],
+)
+def test_of_two_grants_under_one_name_for_the_same_there_is_one(under_test, another):
+    first, again = grant("01" * 32, context_subset={"a": "b"}), grant("02" * 32, context_subset={"a": "b"})
+    other = msgspec.structs.replace(again, **another)
+    with under_test.open() as store:
+        put(store, kms_key(), kms_key("key-2"), first)
+        assert run(store, lambda s: s.grant_like(again)) == first
+        assert run(store, lambda s: s.grant_like(other)) is None
+        with pytest.raises(ConflictError):
+            put(store, again)
+        put(store, other)
+        assert run(store, lambda s: s.grant_like(other)) == other
+        assert run(store, lambda s: s.grant_like(again)) == first
+        # Without a name there may be as many as somebody asks for.
+        put(store, *(msgspec.structs.replace(again, grant_id=f"{n:064x}", name="") for n in range(3)))
+        assert run(store, lambda s: s.grant_like(msgspec.structs.replace(again, name=""))) is None
 
 
 def test_grants_and_last_uses_go_with_what_they_belong_to(under_test):

@@ -10,8 +10,9 @@ import asyncio
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,10 +20,10 @@ import pytest
 from strongroom.kms.config import load_config
 from strongroom.kms.driver import run
 from strongroom.kms.faults import LimitExceededException
-from strongroom.kms.keys.key_count import KeyCount
+from strongroom.kms.keys.record_count import KEYS, RecordCount
 from strongroom.kms.limits import Limits
 from strongroom.kms.operations.key_policies import default_policy
-from strongroom.kms.repositories import KeyRecord, Store
+from strongroom.kms.repositories import KeyRecord
 from strongroom.supervisor.home import Home, HomeError
 from testkit.installation import ACCOUNT, REGION, Installation
 from testkit.raw import RawKms, allow, assert_allowed, assert_refused, policy
@@ -52,6 +53,7 @@ def test_the_defaults_are_awss_quotas() -> None:
         "keys_max": 100_000,
         "aliases_per_key_max": 50,
         "tags_per_key_max": 50,
+        "grants_per_key_max": 50_000,
         "on_demand_rotations_max": 25,
         "key_policy_bytes_max": 32_768,
     }
@@ -232,11 +234,11 @@ class CountingStore:
         return self.keys
 
 
-def counted(store: CountingStore) -> KeyCount:
-    return KeyCount(cast("Store", store), ACCOUNT, REGION)
+def counted(store: CountingStore) -> RecordCount:
+    return RecordCount(partial(store.count_keys, ACCOUNT, REGION), KEYS)
 
 
-def make_one(count: KeyCount, store: CountingStore, limit: int) -> None:
+def make_one(count: RecordCount, store: CountingStore, limit: int) -> None:
     """As CreateKey does it: reserve, store, release; and the change is seen by the next poll."""
     asyncio.run(as_future(count.reserve(limit)))
     store.keys += 1

@@ -13,7 +13,14 @@ import msgspec
 
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import AccessDeniedException
-from strongroom.kms.iam.context import KeyFacts, RequestContext, StatedContext, Surroundings
+from strongroom.kms.iam.context import (
+    AskedConstraints,
+    AskedGrant,
+    KeyFacts,
+    RequestContext,
+    StatedContext,
+    Surroundings,
+)
 from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument
 from strongroom.kms.iam.evaluate import (
@@ -26,11 +33,13 @@ from strongroom.kms.iam.evaluate import (
     unseen_message,
 )
 from strongroom.kms.iam.explain import Trace, explain
+from strongroom.kms.iam.grants import GrantConstraints, delegates
+from strongroom.kms.iam.retirement import RETIRE, retirement
 from strongroom.kms.identities.demands import OnIdentity, stated_values
 from strongroom.kms.identities.faults import AccessDenied
 from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry, PrincipalEntry
 from strongroom.kms.reasons import Reasons
-from strongroom.kms.repositories import KeyRecord
+from strongroom.kms.repositories import GrantRecord, KeyRecord
 from strongroom.protocol.arn import AliasArn, AliasName, KeyArn, format_key_arn, parse_key_ref
 
 # What only some conditions ask for, and somebody must look up.
@@ -90,6 +99,55 @@ class Authorization:
             if not found.allowed:
                 raise self._refusal(call, question, found, entry, key_ref)
 
+    async def require_delegation(
+        self,
+        call: Call,
+        action: str,
+        entry: KeyEntry,
+        key_ref: str,
+        operations: frozenset[str],
+        constraints: GrantConstraints,
+    ) -> None:
+        """For a grant that is to be made: whoever may only because a grant lets him must not give more than that one does.
+
+        Raises:
+            AccessDeniedException: in AWS's words.
+        """
+        question = await self._on_key(call.principal_entry, action, entry)
+        enough = [
+            grant for grant in question.grants if not grant.gives(action) or delegates(grant, operations, constraints)
+        ]
+        if len(enough) == len(question.grants):
+            return
+        question = msgspec.structs.replace(question, grants=tuple(enough))
+        context = await self._context(call, action, entry, consulted_keys(question), key_ref, _no_other_key)
+        question = msgspec.structs.replace(question, context=context)
+        decision = evaluate(question)
+        if not decision.allowed:
+            raise self._refusal(call, question, decision, entry, key_ref)
+
+    async def require_retirement(self, call: Call, entry: KeyEntry, grant: GrantRecord, *, by_token: bool) -> None:
+        """For a grant that is to go: it says itself who may (`iam/retirement.py`), whoever's key it is on.
+
+        Raises:
+            AccessDeniedException: in AWS's words.
+        """
+        caller, record = call.principal_entry, entry.record
+        issuing_account = grant.issuing_account.split(":")[4]
+        document = retirement(grant.grantee, grant.retiring, grant.operations, issuing_account, record.account)
+        question = Question(caller.principal, caller.documents, RETIRE, entry.arn, resource_policy=document)
+        asked = AskedGrant(AskedConstraints(grant.context_subset, grant.context_equals))
+        keys = consulted_keys(question)
+        context = await self._context(call, RETIRE, entry, keys, "", _no_other_key, request=asked)
+        question = msgspec.structs.replace(question, context=context)
+        decision = evaluate(question)
+        if decision.allowed:
+            return
+        self._note(call, question, decision)
+        if record.account == call.account:
+            raise AccessDeniedException(refusal_message(question, decision))
+        raise self.unseen_grant(call, RETIRE, entry, by_token=by_token)
+
     def require_on_account(self, call: Call, action: str, arn: str) -> None:
         """For what concerns no key: identity policies alone decide.
 
@@ -143,7 +201,12 @@ class Authorization:
         """What would be decided for the caller, and why, of a request that says what is stated; no leave to do anything."""
         question = await self._on_key(call.principal_entry, action, entry)
         aliases = await self._directory.aliases_of(entry.record)
-        derived = RequestContext(action, call.principal, self._surroundings(call), key=entry.record, aliases=aliases)
+        derived = RequestContext(
+            *(action, call.principal, self._surroundings(call)),
+            request=call.request,
+            key=entry.record,
+            aliases=aliases,
+        )
         return explain(msgspec.structs.replace(question, context=StatedContext(stated, derived)))
 
     # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,6 +230,13 @@ class Authorization:
             context=self.plain_context(call, action, None),
         )
         return AccessDeniedException(refusal_message(question, evaluate(question)))
+
+    def unseen_grant(self, call: Call, action: str, entry: KeyEntry, *, by_token: bool) -> AccessDeniedException:
+        """For another account's key, with such a grant or without; who has no more than a token is not told which it is."""
+        parsed = parse_key_ref(entry.arn)
+        if by_token or not isinstance(parsed, KeyArn):
+            return AccessDeniedException(unseen_message(call.principal, action, _THIS))
+        return self.unseen(call, action, parsed)
 
     def _refusal(
         self, call: Call, question: Question, decision: Decision, entry: KeyEntry, key_ref: str
@@ -215,19 +285,28 @@ class Authorization:
         keys: Sequence[str],
         key_ref: str,
         find_same_key: FindSameKey,
+        *,
+        request: object = None,
     ) -> RequestContext:
-        """With what must be looked up, if one of the keys asks for it."""
+        """With what must be looked up, if one of the keys asks for it.
+
+        `request` is what conditions are asked about, where that is not what was sent.
+        """
         record = entry.record
         return RequestContext(
             action,
             call.principal_entry.principal,
             self._surroundings(call),
-            request=call.request,
+            request=request or call.request,
             key=record,
             key_ref_alias=_alias_of(key_ref) if key_ref else "",
             aliases=await self._directory.aliases_of(record) if _ALIASES_KEY in keys else (),
             same_key=await find_same_key() if _SAME_KEY in keys else None,
         )
+
+
+async def _no_other_key() -> None:
+    """Only ReEncrypt has two keys."""
 
 
 def _alias_of(key_ref: str) -> str:

@@ -19,11 +19,11 @@ from strongroom.boundary.blob import BlobError, parse_hbkid
 from strongroom.kms.authorization import Authorization
 from strongroom.kms.calls import Admission, Call
 from strongroom.kms.faults import IncorrectKeyException, InvalidCiphertextException, NotFoundException
-from strongroom.kms.iam.grants import delegates
 from strongroom.kms.iam.principals import PrincipalKind
-from strongroom.kms.iam.retirement import RETIRE, retirement
+from strongroom.kms.iam.retirement import RETIRE
 from strongroom.kms.identities.demands import OnIdentity
 from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry
+from strongroom.kms.keys.grants import OnGrant, OnNewGrant
 from strongroom.kms.permits import KEYLESS, Permit
 from strongroom.kms.references import References
 from strongroom.protocol.arn import format_alias_arn, format_alias_missing
@@ -60,7 +60,8 @@ class OnAccount(msgspec.Struct, frozen=True):
     resource_arn: str = "*"
 
 
-Demand = OnKey | OnCiphertext | OnAlias | OnAccount
+Demand = OnKey | OnCiphertext | OnAlias | OnAccount | OnNewGrant | OnGrant
+_CREATE_GRANT: Final = "kms:CreateGrant"
 
 
 class Gate:
@@ -81,6 +82,7 @@ class Gate:
         self._references = References(directory, self._authorization)
         # What operations ask besides: leave to do nothing.
         self.find: Final = self._references.find
+        self.find_grant: Final = self._references.find_grant
         self.would_allow: Final = self._authorization.would_allow
         self.explain: Final = self._authorization.explain
 
@@ -106,7 +108,7 @@ class Gate:
 
         Raises:
             NotFoundException, InvalidArnException, AccessDeniedException, InvalidCiphertextException,
-            IncorrectKeyException: AWS's own.
+            IncorrectKeyException, InvalidGrantIdException, InvalidGrantTokenException: AWS's own.
         """
         for demand in demands:
             match demand:
@@ -120,6 +122,10 @@ class Gate:
                     await self._admit_alias(call, demand)
                 case OnAccount():
                     self._admit_keyless(call, demand.action, KEYLESS, demand.resource_arn)
+                case OnNewGrant():
+                    await self._admit_new_grant(call, demand, demands)
+                case OnGrant():
+                    await self._admit_retirement(call, demand)
         if mutates:
             await self._record_intent(call)
 
@@ -204,6 +210,20 @@ class Gate:
             find_same_key = partial(self._is_same_key, call, entry, demands)
             await self._authorization.require_on_key(call, action, entry, key_ref, find_same_key)
         permit = Permit(call.request_id, action, entry.record.key_id, entry.record.version)
+        call.admissions.append(Admission(permit, entry))
+
+    async def _admit_new_grant(self, call: Call, demand: OnNewGrant, demands: Sequence[Demand]) -> None:
+        entry = await self.find(call, _CREATE_GRANT, demand.key_ref, aliases=False)
+        await self._admit_key(call, _CREATE_GRANT, entry, demand.key_ref, demands)
+        await self._authorization.require_delegation(
+            call, _CREATE_GRANT, entry, demand.key_ref, frozenset(demand.operations), demand.constraints
+        )
+
+    async def _admit_retirement(self, call: Call, demand: OnGrant) -> None:
+        entry, grant = await self.find_grant(call, demand)
+        call.touched.append(entry)
+        await self._authorization.require_retirement(call, entry, grant, by_token=demand.token is not None)
+        permit = Permit(call.request_id, RETIRE, entry.record.key_id, entry.record.version)
         call.admissions.append(Admission(permit, entry))
 
     def _admit_keyless(self, call: Call, action: str, subject: str, arn: str) -> None:

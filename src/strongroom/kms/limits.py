@@ -20,8 +20,15 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys_max: _Count = 100_000
     aliases_per_key_max: _Count = 50
     tags_per_key_max: _Count = 50
+    grants_per_key_max: _Count = 50_000
     on_demand_rotations_max: _Count = 25
     # The model takes no policy of more than 131,072 characters, whatever is configured here.
     key_policy_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=131_072)] = 32 * 1024
     users_max: _Count = 5_000
     groups_max: _Count = 300
+    roles_max: _Count = 1_000
+    managed_policies_max: _Count = 1_500
+    # To one user, group or role.
+    attached_policies_max: _Count = 10
+    # Without white space; the parser takes no more than 32 KiB with it.
+    trust_policy_chars_max: Annotated[int, msgspec.Meta(ge=1, le=32 * 1024)] = 2_048

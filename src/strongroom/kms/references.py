@@ -9,8 +9,11 @@ from typing import Final
 
 from strongroom.kms.authorization import Authorization
 from strongroom.kms.calls import Call
-from strongroom.kms.faults import InvalidArnException, NotFoundException
+from strongroom.kms.faults import InvalidArnException, InvalidGrantIdException, NotFoundException
+from strongroom.kms.iam.retirement import RETIRE
 from strongroom.kms.keys.directory import PARTITION, Directory, KeyEntry
+from strongroom.kms.keys.grants import OnGrant, require_grant, require_token
+from strongroom.kms.repositories import GrantRecord
 from strongroom.protocol.arn import (
     AliasArn,
     AliasName,
@@ -91,6 +94,23 @@ class References:
             raise NotFoundException(missing)
         directory.keep_reference(account, key_ref, entry, generation)
         return entry
+
+    async def find_grant(self, call: Call, demand: OnGrant) -> tuple[KeyEntry, GrantRecord]:
+        """The grant that a request to retire one names, with its key; finding is no leave to retire.
+
+        Raises:
+            InvalidGrantTokenException, InvalidGrantIdException: there is none.
+            NotFoundException, InvalidArnException, AccessDeniedException: as `find`.
+        """
+        if demand.token is not None:
+            return await require_token(self._directory, demand.token)
+        entry = await self.find(call, RETIRE, demand.key_ref, aliases=False)
+        try:
+            return entry, await require_grant(self._directory, entry.record.key_id, demand.grant_id)
+        except (InvalidGrantIdException, NotFoundException):
+            if entry.record.account == call.account:
+                raise
+            raise self._authorization.unseen_grant(call, RETIRE, entry, by_token=False) from None
 
     async def _find_foreign(self, action: str, parsed: KeyArn | AliasArn) -> KeyEntry | None:
         """Another account's key, for an action that another account's keys are open to."""

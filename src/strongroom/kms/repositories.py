@@ -349,6 +349,9 @@ class Store(Protocol):
     ) -> list[N]:
         """Those whose `field` (`groups`, `attached_policies`, `boundary_arn`) holds a value, ordered by name."""
 
+    async def count_held(self, kind: type[N], field: str, account: str) -> dict[str, int]:
+        """Of every value that such a field holds, how many hold it: to be told, not to be decided by."""
+
     async def find_folded(self, kind: type[N], account: str, name: str) -> str | None:
         """The name, as it is spelled, that is this one but for the case of ASCII letters."""
 
@@ -358,14 +361,14 @@ class Store(Protocol):
     async def list_access_keys(self, account: str, user_name: str) -> list[AccessKeyRecord]:
         """A user's access keys ordered by id."""
 
-    async def list_grants(self, key_id: str, after: str, limit: int) -> list[GrantRecord]:
-        """Grants on a key ordered by grant id, strictly after `after`."""
+    async def list_grants(self, key_id: str, grantee: str | None, after: str, limit: int) -> list[GrantRecord]:
+        """Grants on a key ordered by grant id, those that name a grantee or all, strictly after `after`."""
 
     async def grants_to(self, key_id: str, grantee: str) -> list[GrantRecord]:
         """Those that name a grantee."""
 
-    async def grants_called(self, key_id: str, name: str) -> list[GrantRecord]:
-        """Those that were made under a name, which need not be unique."""
+    async def grant_like(self, record: GrantRecord) -> GrantRecord | None:
+        """The grant on the same key that was made under the same name for the same; there is one at most."""
 
     async def list_grants_to_retire(self, region: str, retiring: str, after: str, limit: int) -> list[GrantRecord]:
         """Grants on any key that name a retiring principal, ordered by grant id, strictly after `after`."""

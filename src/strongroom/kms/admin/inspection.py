@@ -25,6 +25,7 @@ from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
 from strongroom.kms.repositories import (
     TABLES,
     AliasRecord,
+    GrantRecord,
     InspectedRow,
     KeyRecord,
     KeyUsageRecord,
@@ -102,7 +103,7 @@ class Inspection:
             match record:
                 case KeyRecord():
                     return await self._currents(record)
-                case AliasRecord() | MaterialRecord() | KeyUsageRecord():
+                case AliasRecord() | MaterialRecord() | KeyUsageRecord() | GrantRecord():
                     key = await self._store.get(KeyRecord, record.key_id)
                     return "" if key is not None else f"its key {record.key_id} does not exist"
                 case AccessKeyRecord() if record.user_name:

@@ -67,6 +67,19 @@ class Forwarding(msgspec.Struct, frozen=True):
     for_resource: bool = False
 
 
+class AskedConstraints(msgspec.Struct, frozen=True):
+    """Constraints as the API's requests have them."""
+
+    EncryptionContextSubset: Mapping[str, str] | None = None
+    EncryptionContextEquals: Mapping[str, str] | None = None
+
+
+class AskedGrant(msgspec.Struct, frozen=True):
+    """A grant that exists, as far as conditions ask for it: whoever retires it says nothing of its constraints."""
+
+    Constraints: AskedConstraints
+
+
 class Surroundings(msgspec.Struct, frozen=True):
     """What is true of a request whatever it asks for."""
 

@@ -62,6 +62,7 @@ def _row(**outcomes: Outcome) -> Row:
 _D, _I, _N, _U = Outcome.DISABLED, Outcome.INVALID_STATE, Outcome.NOT_PENDING, Outcome.UNSUPPORTED
 _ALWAYS: Final = _row()
 _CRYPTOGRAPHY: Final = _row(disabled=_D, pending=_I, pending_import=_I, unavailable=_I, creating=_I)
+_GRANT: Final = _row(disabled=_D, pending=_I, pending_import=_I, creating=_I)
 _SWITCH: Final = _row(pending=_I, pending_import=_I, creating=_I, updating=_I)
 _ROTATE: Final = _row(disabled=_D, pending=_I, pending_import=_U, unavailable=_U, creating=_I)
 # Imported material can be rotated on demand (API reference, RotateKeyOnDemand), and its rotations be listed meanwhile.
@@ -78,6 +79,7 @@ _CANCEL: Final = _row(
 STATE_TABLE: Final[Mapping[str, Row]] = {
     "CancelKeyDeletion": _CANCEL,
     "CreateAlias": _ANNOTATE,
+    "CreateGrant": _GRANT,
     "Decrypt": _CRYPTOGRAPHY,
     "DeleteAlias": _ALWAYS,
     "DescribeKey": _ALWAYS,
@@ -97,6 +99,8 @@ STATE_TABLE: Final[Mapping[str, Row]] = {
     "ListResourceTags": _ALWAYS,
     "PutKeyPolicy": _ALWAYS,
     "ReEncrypt": _CRYPTOGRAPHY,
+    "RetireGrant": _ALWAYS,
+    "RevokeGrant": _ALWAYS,
     "RotateKeyOnDemand": _ROTATE_ON_DEMAND,
     "ScheduleKeyDeletion": _SCHEDULE,
     "TagResource": _ANNOTATE,

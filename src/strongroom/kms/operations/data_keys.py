@@ -8,10 +8,10 @@ from typing import Final, Protocol
 from strongroom.boundary.messages import DataKeyAnswer, GenerateDataKey
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import ValidationException
+from strongroom.kms.operations.grants import require_grant_tokens
 from strongroom.kms.operations.requests import (
     encryption_context,
     require_encryption_key,
-    require_no_grant_tokens,
     stop_if_dry_run,
 )
 from strongroom.kms.service import Service
@@ -46,7 +46,8 @@ async def generate(service: Service, call: Call, request: DataKeyRequest, *, wit
     """The wrapped data key, and the plain one where it is asked for; the HSM does not even send it otherwise."""
     length = _length(request)
     context = encryption_context(request.EncryptionContext)
-    require_no_grant_tokens(request.GrantTokens)
+    if request.GrantTokens:
+        await require_grant_tokens(service, request.GrantTokens)
     (admission,) = call.admissions
     entry = admission.key
     require_encryption_key(entry, call.operation)

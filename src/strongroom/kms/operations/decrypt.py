@@ -10,12 +10,12 @@ from strongroom.boundary.messages import PlaintextAnswer
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import ValidationException
 from strongroom.kms.gate import Demand, OnCiphertext, OnKey
+from strongroom.kms.operations.grants import require_grant_tokens
 from strongroom.kms.operations.requests import (
     SYMMETRIC_DEFAULT,
     encryption_context,
     require_encryption_key,
     require_member,
-    require_no_grant_tokens,
     require_no_recipient,
     stop_if_dry_run,
 )
@@ -42,7 +42,8 @@ def demands(request: DecryptRequest) -> Sequence[Demand]:
 
 async def run(service: Service, call: Call, request: DecryptRequest) -> DecryptResponse:
     context = encryption_context(request.EncryptionContext)
-    require_no_grant_tokens(request.GrantTokens)
+    if request.GrantTokens:
+        await require_grant_tokens(service, request.GrantTokens)
     require_no_recipient(request.Recipient)
     (admission,) = call.admissions
     entry = admission.key

@@ -8,11 +8,11 @@ from strongroom.boundary import messages
 from strongroom.boundary.messages import CiphertextAnswer
 from strongroom.kms.calls import Call
 from strongroom.kms.gate import Demand, OnKey
+from strongroom.kms.operations.grants import require_grant_tokens
 from strongroom.kms.operations.requests import (
     SYMMETRIC_DEFAULT,
     encryption_context,
     require_encryption_key,
-    require_no_grant_tokens,
     stop_if_dry_run,
 )
 from strongroom.kms.service import Service
@@ -25,7 +25,8 @@ def demands(request: EncryptRequest) -> Sequence[Demand]:
 
 async def run(service: Service, call: Call, request: EncryptRequest) -> EncryptResponse:
     context = encryption_context(request.EncryptionContext)
-    require_no_grant_tokens(request.GrantTokens)
+    if request.GrantTokens:
+        await require_grant_tokens(service, request.GrantTokens)
     (admission,) = call.admissions
     entry = admission.key
     require_encryption_key(entry, "Encrypt", request.EncryptionAlgorithm)

@@ -1,7 +1,8 @@
-"""ListRetirableGrants: the grants that a principal may retire. There are none until CreateGrant is there to make one.
+"""ListRetirableGrants: the grants that a principal may retire, on keys of whatever account.
 
 What the caller must be allowed to ask about is the principal itself (API reference, ListRetirableGrants: "The authorized
-resource … is the retiring principal specified in the request").
+resource … is the retiring principal specified in the request"). The keys are not asked: "KMS does not evaluate the caller's
+permissions to verify their access to any KMS keys or grants".
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from strongroom.kms.calls import Call
-from strongroom.kms.faults import InvalidArnException, ValidationException
+from strongroom.kms.faults import ValidationException
 from strongroom.kms.gate import Demand, OnAccount
+from strongroom.kms.operations.grants import grants_response, not_a_principal, page_limit, principal_arn
 from strongroom.kms.operations.requests import parse_marker, require_no_service_principal
 from strongroom.kms.permits import KEYLESS
 from strongroom.kms.service import Service
@@ -20,7 +22,7 @@ from strongroom.kms.wire.shapes import ListGrantsResponse, ListRetirableGrantsRe
 
 # API reference, RetiringPrincipal: accounts, IAM users and roles, federated users, assumed roles.
 _PRINCIPAL: Final = re.compile(
-    r"([0-9]{12})|arn:aws:(?:iam::([0-9]{12}):(?:root|(?:user|role)/.+)|sts::([0-9]{12}):(?:assumed-role|federated-user)/.+)",
+    r"arn:aws:(?:iam::([0-9]{12}):(?:root|(?:user|role)/.+)|sts::([0-9]{12}):(?:assumed-role|federated-user)/.+)",
     re.ASCII,
 )
 
@@ -37,10 +39,12 @@ def demands(request: ListRetirableGrantsRequest) -> Sequence[Demand]:
 async def run(service: Service, call: Call, request: ListRetirableGrantsRequest) -> ListGrantsResponse:
     (admission,) = call.admissions
     admission.permit.redeem(KEYLESS)
-    principal = request.RetiringPrincipal or ""
-    found = _PRINCIPAL.fullmatch(principal)
+    name = request.RetiringPrincipal or ""
+    retiring = principal_arn(name)
+    found = _PRINCIPAL.fullmatch(retiring)
     # "You must specify a principal in your Amazon Web Services account."
     if found is None or call.account not in found.groups():
-        raise InvalidArnException(f"ARN does not refer to a valid principal: {principal}")
-    parse_marker(request.Marker)
-    return ListGrantsResponse(Grants=[], Truncated=False)
+        raise not_a_principal(name)
+    after, limit = parse_marker(request.Marker), page_limit(request.Limit)
+    records = await service.directory.store.list_grants_to_retire(service.region, retiring, after, limit + 1)
+    return grants_response(records, limit)

@@ -10,12 +10,12 @@ from strongroom.boundary.messages import CiphertextAnswer
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import ValidationException
 from strongroom.kms.gate import Demand, OnCiphertext, OnKey
+from strongroom.kms.operations.grants import require_grant_tokens
 from strongroom.kms.operations.requests import (
     SYMMETRIC_DEFAULT,
     encryption_context,
     require_encryption_key,
     require_member,
-    require_no_grant_tokens,
     stop_if_dry_run,
 )
 from strongroom.kms.service import Service
@@ -36,7 +36,8 @@ def demands(request: ReEncryptRequest) -> Sequence[Demand]:
 async def run(service: Service, call: Call, request: ReEncryptRequest) -> ReEncryptResponse:
     source_context = encryption_context(request.SourceEncryptionContext)
     destination_context = encryption_context(request.DestinationEncryptionContext)
-    require_no_grant_tokens(request.GrantTokens)
+    if request.GrantTokens:
+        await require_grant_tokens(service, request.GrantTokens)
     source, destination = call.admissions
     require_encryption_key(source.key, "ReEncrypt", request.SourceEncryptionAlgorithm)
     require_encryption_key(destination.key, "ReEncrypt", request.DestinationEncryptionAlgorithm)

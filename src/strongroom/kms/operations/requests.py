@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from typing import Final
 
 from strongroom.boundary.context import CONTEXT_BYTES_MAX, ContextTooLongError, canonical_context
@@ -12,7 +11,6 @@ from strongroom.kms.calls import Admission
 from strongroom.kms.faults import (
     DRY_RUN_WOULD_SUCCEED,
     DryRunOperationException,
-    InvalidGrantTokenException,
     InvalidKeyUsageException,
     InvalidMarkerException,
     UnsupportedOperationException,
@@ -32,12 +30,6 @@ def require_member(value: object, label: str) -> None:
         raise ValidationException(
             f"1 validation error detected: Value null at '{label}' failed to satisfy constraint: Member must not be null"
         )
-
-
-def require_no_grant_tokens(tokens: Sequence[str] | None) -> None:
-    """There are no grants yet, so no token is one."""
-    if tokens:
-        raise InvalidGrantTokenException("The provided grant token is not valid.")
 
 
 def require_no_service_principal(request: Shape, member: str, service_member: str) -> None:

@@ -13,6 +13,7 @@ from strongroom.kms.gate import Demand
 from strongroom.kms.operations import (
     cancel_key_deletion,
     create_alias,
+    create_grant,
     create_key,
     decrypt,
     delete_alias,
@@ -37,6 +38,8 @@ from strongroom.kms.operations import (
     list_retirable_grants,
     put_key_policy,
     re_encrypt,
+    retire_grant,
+    revoke_grant,
     rotate_key_on_demand,
     schedule_key_deletion,
     tag_resource,
@@ -63,6 +66,7 @@ def _row(module: ModuleType, *, mutates: bool = False) -> Operation:
 TABLE: Final[dict[str, Operation]] = {
     "CancelKeyDeletion": _row(cancel_key_deletion, mutates=True),
     "CreateAlias": _row(create_alias, mutates=True),
+    "CreateGrant": _row(create_grant, mutates=True),
     "CreateKey": _row(create_key, mutates=True),
     "Decrypt": _row(decrypt),
     "DeleteAlias": _row(delete_alias, mutates=True),
@@ -87,6 +91,8 @@ TABLE: Final[dict[str, Operation]] = {
     "ListRetirableGrants": _row(list_retirable_grants),
     "PutKeyPolicy": _row(put_key_policy, mutates=True),
     "ReEncrypt": _row(re_encrypt),
+    "RetireGrant": _row(retire_grant, mutates=True),
+    "RevokeGrant": _row(revoke_grant, mutates=True),
     "RotateKeyOnDemand": _row(rotate_key_on_demand, mutates=True),
     "ScheduleKeyDeletion": _row(schedule_key_deletion, mutates=True),
     "TagResource": _row(tag_resource, mutates=True),

@@ -282,8 +282,14 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
                 PRIMARY KEY (key_id, grant_id)
             ) STRICT
             """,
-            "CREATE INDEX grants_by_grantee ON grants (key_id, grantee)",
-            "CREATE INDEX grants_by_name ON grants (key_id, name)",
+            "CREATE INDEX grants_by_grantee ON grants (key_id, grantee, grant_id)",
+            # Of several requests for one grant under one name, one makes it.
+            """
+            CREATE UNIQUE INDEX grants_by_request ON grants (
+                key_id, name, grantee, retiring, issuing_account, operations,
+                coalesce(context_equals, ''), coalesce(context_subset, ''), coalesce(source_arn, '')
+            ) WHERE name <> ''
+            """,
             "CREATE INDEX grants_by_retiring ON grants (region, retiring, grant_id)",
         ),
     ),

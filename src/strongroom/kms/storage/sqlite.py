@@ -183,6 +183,9 @@ class SqliteStore:
                 raise RowForgedError(f"a query of {kind.__name__} returned what was not asked for")
         return records
 
+    async def count_held(self, kind: type[N], field: str, account: str) -> dict[str, int]:
+        return dict(self._fetch(statements.COUNT_HELD[kind, field], (account,)))
+
     async def find_folded(self, kind: type[N], account: str, name: str) -> str | None:
         rows = self._fetch(statements.FOLDED_NAME[kind], (account, name))
         return str(rows[0][0]) if rows else None
@@ -190,14 +193,21 @@ class SqliteStore:
     async def list_accounts(self) -> list[AccountRecord]:
         return self._select(statements.ACCOUNTS, ("", -1))
 
-    async def list_grants(self, key_id: str, after: str, limit: int) -> list[GrantRecord]:
-        return self._select(statements.GRANTS_ON_KEY, (key_id, after, limit))
+    async def list_grants(self, key_id: str, grantee: str | None, after: str, limit: int) -> list[GrantRecord]:
+        if grantee is None:
+            return self._select(statements.GRANTS_ON_KEY, (key_id, after, limit))
+        return self._select(statements.GRANTS_TO, (key_id, grantee, after, limit))
 
     async def grants_to(self, key_id: str, grantee: str) -> list[GrantRecord]:
-        return self._select(statements.GRANTS_TO, (key_id, grantee))
+        return self._select(statements.GRANTS_TO, (key_id, grantee, "", -1))
 
-    async def grants_called(self, key_id: str, name: str) -> list[GrantRecord]:
-        return self._select(statements.GRANTS_CALLED, (key_id, name))
+    async def grant_like(self, record: GrantRecord) -> GrantRecord | None:
+        row_format, asked = FORMATS[GrantRecord], statements.GRANT_REQUEST
+        columns = dict(zip(row_format.names, row_format.to_columns(record), strict=True))
+        found = self._select(statements.GRANT_LIKE, tuple(columns[name] for name in asked))
+        if any(getattr(one, name) != getattr(record, name) for one in found for name in asked):
+            raise RowForgedError("a query of GrantRecord returned what was not asked for")
+        return found[0] if found else None
 
     async def list_grants_to_retire(self, region: str, retiring: str, after: str, limit: int) -> list[GrantRecord]:
         return self._select(statements.GRANTS_TO_RETIRE, (region, retiring, after, limit))

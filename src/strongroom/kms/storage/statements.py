@@ -129,11 +129,37 @@ HOLDING: Final[dict[tuple[type[msgspec.Struct], str], Query[Any]]] = {
     for field in (*_LISTS, "boundary_arn")
     if field in FORMATS[kind].names
 }
+
+
+def _count_held(kind: type[msgspec.Struct], field: str) -> str:
+    """Each value that is, or is in a list, in a field of an account's rows, with their number."""
+    if field not in _LISTS:
+        return f"SELECT {field}, count(*) FROM {FORMATS[kind].table} WHERE account = ? AND {field} NOTNULL GROUP BY 1"  # noqa: S608 - as above.
+    rows = f"{FORMATS[kind].table} AS holder, json_each(holder.{field}) AS one"
+    return f"SELECT one.value, count(*) FROM {rows} WHERE holder.account = ? GROUP BY 1"  # noqa: S608 - as above.
+
+
+COUNT_HELD: Final = {(kind, field): _count_held(kind, field) for kind, field in HOLDING}
 ACCOUNTS: Final = _query(AccountRecord, (), "account", after="account")
 GRANTS_ON_KEY: Final = _query(GrantRecord, ("key_id",), "grant_id", after="grant_id")
-GRANTS_TO: Final = _query(GrantRecord, ("key_id", "grantee"), "grant_id")
-GRANTS_CALLED: Final = _query(GrantRecord, ("key_id", "name"), "grant_id")
+GRANTS_TO: Final = _query(GrantRecord, ("key_id", "grantee"), "grant_id", after="grant_id")
 GRANTS_TO_RETIRE: Final = _query(GrantRecord, ("region", "retiring"), "grant_id", after="grant_id")
+# What CreateGrant was asked for; the index `grants_by_request` holds that no two grants with a name share it.
+GRANT_REQUEST: Final = (
+    *("key_id", "name", "grantee", "retiring", "issuing_account", "operations"),
+    *("context_equals", "context_subset", "source_arn"),
+)
+
+
+def _grant_like() -> Query[GrantRecord]:
+    """NULLs are compared as the index has them, which the literal condition lets SQLite use."""
+    columns = ", ".join((*FORMATS[GrantRecord].names, "mac"))
+    same = " AND ".join(f"coalesce({name}, '') = coalesce(?, '')" for name in GRANT_REQUEST[6:])
+    sql = f"SELECT {columns} FROM grants WHERE {_all_equal(GRANT_REQUEST[:6])} AND {same} AND name <> ''"  # noqa: S608 - as above.
+    return Query(GrantRecord, (), sql)
+
+
+GRANT_LIKE: Final = _grant_like()
 COUNT_GRANTS: Final = "SELECT count(*) FROM grants WHERE key_id = ?"
 ACCESS_KEYS_OF_USER: Final = _query(AccessKeyRecord, ("account", "user_name"), "access_key_id")
 

@@ -1,0 +1,103 @@
+"""What the operations on grants share: principals as they take them, grants as they show them, tokens as all check them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, get_args
+
+from strongroom.kms.faults import InvalidArnException
+from strongroom.kms.iam.principals import root_arn
+from strongroom.kms.identities.existence import Existence
+from strongroom.kms.keys.directory import PARTITION
+from strongroom.kms.keys.grants import require_token
+from strongroom.kms.operations.requests import format_marker
+from strongroom.kms.repositories import GrantRecord
+from strongroom.kms.service import Service
+from strongroom.kms.wire.shapes import GrantConstraints, GrantListEntry, GrantOperationShape, ListGrantsResponse
+from strongroom.protocol.arn import format_key_arn
+
+# KMS API reference, ListGrants and ListRetirableGrants: "If you do not include a value, it defaults to 50", at most 100.
+_LIMIT_DEFAULT: Final = 50
+_LIMIT_MAX: Final = 100
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+# As the model has them.
+OPERATIONS: Final[tuple[GrantOperationShape, ...]] = get_args(GrantOperationShape)
+# What begins otherwise is a service's name.
+_ARN: Final = "arn:"
+
+
+async def require_grant_tokens(service: Service, tokens: Sequence[str]) -> None:
+    """Each is a token of some grant of this region. Whether that grant helps is decided without them.
+
+    Raises:
+        InvalidGrantTokenException: one is none.
+    """
+    for token in tokens:
+        await require_token(service.directory, token)
+
+
+def principal_arn(name: str) -> str:
+    """An account may be named by its id."""
+    return root_arn(name) if _ACCOUNT.fullmatch(name) else name
+
+
+def not_a_principal(name: str) -> InvalidArnException:
+    return InvalidArnException(f"ARN does not refer to a valid principal: {name}")
+
+
+async def require_principal(service: Service, name: str | None) -> str:
+    """The ARN of a principal that a request names; empty where it names none.
+
+    Raises:
+        InvalidArnException: nobody is called so.
+    """
+    if name is None:
+        return ""
+    arn = principal_arn(name)
+    if not await Existence(service.identities, service.main_account).arn(arn):
+        raise not_a_principal(name)
+    return arn
+
+
+def page_limit(limit: int | None) -> int:
+    return min(limit or _LIMIT_DEFAULT, _LIMIT_MAX)
+
+
+def grants_response(records: Sequence[GrantRecord], limit: int) -> ListGrantsResponse:
+    """A page of grants; of `records` there is one more than `limit` if there is another page."""
+    page, more = records[:limit], len(records) > limit
+    return ListGrantsResponse(
+        Grants=[_entry(record) for record in page],
+        NextMarker=format_marker(page[-1].grant_id) if more else None,
+        Truncated=more,
+    )
+
+
+def _entry(record: GrantRecord) -> GrantListEntry:
+    grantee, grantee_service = _arn_or_service(record.grantee)
+    retiring, retiring_service = _arn_or_service(record.retiring)
+    constraints = GrantConstraints(
+        EncryptionContextSubset=record.context_subset,
+        EncryptionContextEquals=record.context_equals,
+        SourceArn=record.source_arn,
+    )
+    return GrantListEntry(
+        KeyId=format_key_arn(PARTITION, record.region, record.account, record.key_id),
+        GrantId=record.grant_id,
+        Name=record.name,
+        CreationDate=record.created_at_s,
+        GranteePrincipal=grantee,
+        RetiringPrincipal=retiring,
+        IssuingAccount=record.issuing_account,
+        Operations=[name for name in OPERATIONS if name in record.operations],
+        Constraints=None if constraints == GrantConstraints() else constraints,
+        GranteeServicePrincipal=grantee_service,
+        RetiringServicePrincipal=retiring_service,
+    )
+
+
+def _arn_or_service(name: str) -> tuple[str | None, str | None]:
+    if not name:
+        return None, None
+    return (name, None) if name.startswith(_ARN) else (None, name)
