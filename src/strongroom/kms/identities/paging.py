@@ -16,7 +16,7 @@ import msgspec
 from strongroom.kms.identities.faults import ValidationError
 
 # IAM API reference, ListUsers: "If you do not include this parameter, the number of items defaults to 100."
-_ITEMS_DEFAULT: Final = 100
+ITEMS_DEFAULT: Final = 100
 # Ours: reading and verifying so many records takes the event loop some milliseconds.
 _LOOKED_AT_MAX: Final = 500
 
@@ -45,7 +45,7 @@ async def page_of_records(
     Raises:
         ValidationError: the marker is none of ours.
     """
-    after, items_max = parse_marker(request.Marker), request.MaxItems or _ITEMS_DEFAULT
+    after, items_max = parse_marker(request.Marker), request.MaxItems or ITEMS_DEFAULT
     found: list[T] = []
     records = await read(after, _LOOKED_AT_MAX)
     for place, record in enumerate(records, 1):
@@ -64,7 +64,7 @@ def page_of_names(request: Any, names: Sequence[str]) -> Page[str]:
     Raises:
         ValidationError: the marker is none of ours.
     """
-    after, items_max = parse_marker(request.Marker), request.MaxItems or _ITEMS_DEFAULT
+    after, items_max = parse_marker(request.Marker), request.MaxItems or ITEMS_DEFAULT
     rest = [name for name in sorted(names) if name > after]
     page = rest[:items_max]
     return Page(page, format_marker(page[-1]) if len(rest) > items_max else None)

@@ -28,3 +28,8 @@ async def find_attachable(service: Service, call: Call, arn: str) -> ManagedPoli
     if named is None or named.account not in {call.account, AWS}:
         return None
     return await find_policy(service.identities, arn)
+
+
+def place_of(policy: PolicyName | ManagedPolicyRecord) -> str:
+    """Where a policy stands in lists: AWS's first, each by its name, which is shorter than an ARN and fits a marker."""
+    return f"{'0' if policy.account == AWS else '1'}{policy.name}"

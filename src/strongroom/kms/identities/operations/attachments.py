@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from strongroom.kms.calls import Call
 from strongroom.kms.identities.faults import LimitExceeded, NoSuchEntity
-from strongroom.kms.identities.managed_policies import parse_policy_arn
 from strongroom.kms.identities.operation import Operation
-from strongroom.kms.identities.operations.attachable import find_attachable, require_policy_arn
+from strongroom.kms.identities.operations.attachable import find_attachable, place_of, require_policy_arn
+from strongroom.kms.identities.operations.changes import change
 from strongroom.kms.identities.operations.finding import Found, on_found
-from strongroom.kms.identities.operations.holders import GROUP, ROLE, USER, HolderKind, attached, change, on_holder
+from strongroom.kms.identities.operations.holders import GROUP, ROLE, USER, HolderKind, attached, on_holder
 from strongroom.kms.identities.paging import page_of_names
 from strongroom.kms.service import Service
 from strongroom.kms.wire import iam_shapes
@@ -54,12 +54,12 @@ async def _detach(kind: HolderKind, service: Service, call: Call, request: Any, 
 
 
 async def _list(kind: HolderKind, service: Service, call: Call, request: Any, found: Found[Any]) -> Shape:
-    """In the order of the ARNs; a prefix is one of the policies' paths."""
+    """AWS's first, in the order of the names; a prefix is one of the policies' paths."""
     prefix = request.PathPrefix or "/"
-    named = [(arn, parse_policy_arn(arn)) for arn in attached(found.require())]
-    names = {arn: name.name for arn, name in named if name is not None and name.path.startswith(prefix)}
-    page = page_of_names(request, tuple(names))
-    policies = [AttachedPolicy(PolicyName=names[arn], PolicyArn=arn) for arn in page.items]
+    named = [(require_policy_arn(arn), arn) for arn in attached(found.require())]
+    by_place = {place_of(named): (named.name, arn) for named, arn in named if named.path.startswith(prefix)}
+    page = page_of_names(request, tuple(by_place))
+    policies = [AttachedPolicy(PolicyName=name, PolicyArn=arn) for name, arn in map(by_place.__getitem__, page.items)]
     return _LISTS[kind](AttachedPolicies=policies, IsTruncated=page.is_truncated, Marker=page.marker)
 
 

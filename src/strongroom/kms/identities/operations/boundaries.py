@@ -15,8 +15,9 @@ from strongroom.kms.identities.demands import OnIdentity, Stated
 from strongroom.kms.identities.faults import NoSuchEntity
 from strongroom.kms.identities.operation import Operation
 from strongroom.kms.identities.operations.attachable import find_attachable, require_policy_arn
+from strongroom.kms.identities.operations.changes import change
 from strongroom.kms.identities.operations.finding import Found, demand_on
-from strongroom.kms.identities.operations.holders import ROLE, USER, HolderKind, change, on_holder
+from strongroom.kms.identities.operations.holders import ROLE, USER, HolderKind, on_holder
 from strongroom.kms.service import Service
 from strongroom.kms.wire.iam_shapes import AttachedPermissionsBoundary
 

@@ -5,12 +5,17 @@ IAM counts no white space (IAM user guide, "IAM and AWS STS quotas"); the model 
 
 from __future__ import annotations
 
+from typing import Final
+
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, Statement, parse_policy
 from strongroom.kms.iam.patterns import fold
 from strongroom.kms.iam.principals import Named
 from strongroom.kms.identities.existence import Existence
 from strongroom.kms.identities.faults import LimitExceeded, MalformedPolicyDocument
 from strongroom.kms.service import Service
+
+# The quota of managed policies, which cannot be raised.
+MANAGED_CHARS_MAX: Final = 6_144
 
 
 def chars_of(text: str) -> int:
@@ -28,6 +33,17 @@ def require_document(text: str, kind: PolicyKind = PolicyKind.IDENTITY) -> Polic
         return parse_policy(text, kind)
     except PolicyError as error:
         raise MalformedPolicyDocument(str(error)) from None
+
+
+def require_managed_document(text: str) -> None:
+    """What a version of a managed policy can say, too when it is used as a boundary.
+
+    Raises:
+        LimitExceeded, MalformedPolicyDocument: in AWS's words.
+    """
+    if chars_of(text) > MANAGED_CHARS_MAX:
+        raise LimitExceeded(f"Cannot exceed quota for PolicySize: {MANAGED_CHARS_MAX}")
+    require_document(text)
 
 
 async def require_trust_policy(service: Service, text: str) -> PolicyDocument:

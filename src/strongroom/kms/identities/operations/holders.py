@@ -13,10 +13,8 @@ import msgspec
 
 from strongroom.kms.calls import Call
 from strongroom.kms.identities.demands import OnIdentity
-from strongroom.kms.identities.operation import commit
 from strongroom.kms.identities.operations.finding import Found, demand_on, find_group, find_role, find_user
 from strongroom.kms.identities.records import GroupRecord, RoleRecord, UserRecord
-from strongroom.kms.repositories import Put
 from strongroom.kms.service import Service
 
 Holder = UserRecord | GroupRecord | RoleRecord
@@ -56,9 +54,3 @@ def on_holder(call: Call, request: Any, found: Found[Any]) -> Sequence[OnIdentit
 def attached(holder: Holder) -> tuple[str, ...]:
     """Users of the first versions have nothing in their records where others have an empty list."""
     return holder.attached_policies or ()
-
-
-async def change(service: Service, call: Call, record: Holder, **fields: object) -> None:
-    """Give one record these fields."""
-    changed = msgspec.structs.replace(record, **fields, version=record.version + 1)  # type: ignore[arg-type]
-    await commit(service, call, [Put(changed, replaces=record.version)])

@@ -13,9 +13,10 @@ import msgspec
 from strongroom.kms.calls import Call
 from strongroom.kms.identities.faults import LimitExceeded, NoSuchEntity
 from strongroom.kms.identities.operation import Operation
+from strongroom.kms.identities.operations.changes import change
 from strongroom.kms.identities.operations.documents import chars_of, require_document
 from strongroom.kms.identities.operations.finding import Found, on_found
-from strongroom.kms.identities.operations.holders import GROUP, ROLE, USER, HolderKind, change, on_holder
+from strongroom.kms.identities.operations.holders import GROUP, ROLE, USER, HolderKind, on_holder
 from strongroom.kms.identities.paging import page_of_names
 from strongroom.kms.service import Service
 from strongroom.kms.wire import iam_shapes

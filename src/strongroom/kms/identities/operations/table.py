@@ -5,8 +5,26 @@ from __future__ import annotations
 from typing import Final
 
 from strongroom.kms.identities.operation import Operation
-from strongroom.kms.identities.operations import users
+from strongroom.kms.identities.operations import (
+    attachments,
+    boundaries,
+    inline_policies,
+    policies,
+    policy_uses,
+    policy_versions,
+    roles,
+    tags,
+    users,
+)
 
 TABLE: Final[dict[str, Operation]] = {
     **users.ROWS,
+    **roles.ROWS,
+    **policies.ROWS,
+    **policy_versions.ROWS,
+    **policy_uses.ROWS,
+    **inline_policies.ROWS,
+    **attachments.ROWS,
+    **boundaries.ROWS,
+    **tags.ROWS,
 }

@@ -1,8 +1,8 @@
 """The tags of users, roles and managed policies.
 
 Keys differ by more than case, and keep the case in which they were put last: a second spelling is the same tag. What
-CreateUser is told of keys, TagUser is told (IAM user guide, "Tags for IAM resources", rules for tagging). Taking away what is
-not there changes nothing.
+CreateUser is told of keys, TagUser is told (IAM user guide, "Tags for IAM resources", rules for tagging). Taking away what
+is not there changes nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from strongroom.kms.calls import Call
 from strongroom.kms.identities.demands import OnIdentity
 from strongroom.kms.identities.faults import InvalidInput, LimitExceeded
 from strongroom.kms.identities.operation import Operation
+from strongroom.kms.identities.operations.changes import change
 from strongroom.kms.identities.operations.finding import find_role, find_user, on_found
-from strongroom.kms.identities.operations.holders import change
-from strongroom.kms.identities.operations.policy_finding import find_requested, on_policy
+from strongroom.kms.identities.operations.policy_finding import find_policy_to_change, find_policy_to_read, on_policy
 from strongroom.kms.identities.paging import page_of_names
 from strongroom.kms.identities.records import ManagedPolicyRecord, RoleRecord, UserRecord
 from strongroom.kms.service import Service
@@ -56,27 +56,29 @@ def tag_shapes(tags: Mapping[str, str] | None) -> list[Tag]:
     return [Tag(Key=key, Value=value) for key, value in (tags or {}).items()]
 
 
-Tagged = UserRecord | RoleRecord | ManagedPolicyRecord
+_Find = Callable[[Service, Call, Any], Awaitable[Any]]
+_Tagged = UserRecord | RoleRecord | ManagedPolicyRecord
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """What can have tags; `find` gives something that has `require`, as all that is found."""
+    """What can have tags; what its two ways of finding give has `require`."""
 
     noun: str
-    find: Callable[[Service, Call, Any], Awaitable[Any]]
+    find: _Find
+    find_to_change: _Find
     demands: Callable[[Call, Any, Any], Sequence[OnIdentity]]
     list_answer: type[Shape]
 
 
 _KINDS: Final = (
-    _Kind("User", find_user, on_found, iam_shapes.ListUserTagsResponse),
-    _Kind("Role", find_role, on_found, iam_shapes.ListRoleTagsResponse),
-    _Kind("Policy", find_requested, on_policy, iam_shapes.ListPolicyTagsResponse),
+    _Kind("User", find_user, find_user, on_found, iam_shapes.ListUserTagsResponse),
+    _Kind("Role", find_role, find_role, on_found, iam_shapes.ListRoleTagsResponse),
+    _Kind("Policy", find_policy_to_read, find_policy_to_change, on_policy, iam_shapes.ListPolicyTagsResponse),
 )
 
 
 async def _tag(service: Service, call: Call, request: Any, found: Any) -> None:
-    record: Tagged = found.require_own()
+    record: _Tagged = found.require()
     put = new_tags(request.Tags)
     tags = {**without(record.tags or {}, put), **put}
     if len(tags) > TAGS_MAX:
@@ -86,23 +88,23 @@ async def _tag(service: Service, call: Call, request: Any, found: Any) -> None:
 
 
 async def _untag(service: Service, call: Call, request: Any, found: Any) -> None:
-    record: Tagged = found.require_own()
+    record: _Tagged = found.require()
     tags = without(record.tags or {}, request.TagKeys)
     if tags != (record.tags or {}):
         await change(service, call, record, tags=tags)
 
 
 async def _list(answer: type[Shape], service: Service, call: Call, request: Any, found: Any) -> Shape:
-    tags = found.require().tags or {}
-    page = page_of_names(request, tuple(tags))
-    shapes = tag_shapes({key: tags[key] for key in page.items})
-    return answer(Tags=shapes, IsTruncated=page.is_truncated, Marker=page.marker)
+    """Sorted by key. The marker is a place: a key can be longer than a marker."""
+    tags = tag_shapes(dict(sorted((found.require().tags or {}).items())))
+    page = page_of_names(request, [f"{place:02}" for place in range(len(tags))])
+    return answer(Tags=[tags[int(place)] for place in page.items], IsTruncated=page.is_truncated, Marker=page.marker)
 
 
 def _rows(kind: _Kind) -> dict[str, Operation]:
     return {
-        f"Tag{kind.noun}": Operation(kind.find, kind.demands, _tag, mutates=True),
-        f"Untag{kind.noun}": Operation(kind.find, kind.demands, _untag, mutates=True),
+        f"Tag{kind.noun}": Operation(kind.find_to_change, kind.demands, _tag, mutates=True),
+        f"Untag{kind.noun}": Operation(kind.find_to_change, kind.demands, _untag, mutates=True),
         f"List{kind.noun}Tags": Operation(kind.find, kind.demands, partial(_list, kind.list_answer)),
     }
 
