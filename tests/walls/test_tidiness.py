@@ -32,6 +32,7 @@ EXPOSED = {
     "kms/credentials.py": "a new secret goes to the HSM to be sealed",
     "kms/hsm_link/channel.py": "the session key derives a connection's keys",
     "kms/identities/session_tokens.py": "a new session's secret goes to the HSM to be sealed",
+    "kms/identities/sts/issuing.py": "a new session's secret is told once, to whoever asked for the session",
     "kms/keys/directory.py": "verifying a signature needs the secret",
     "kms/storage/rows.py": "the store key authenticates rows",
 }

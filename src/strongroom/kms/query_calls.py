@@ -21,6 +21,7 @@ from strongroom.kms.driver import drive
 from strongroom.kms.faults import Fault
 from strongroom.kms.identities.operation import Operation, perform
 from strongroom.kms.identities.operations.table import TABLE as IAM_TABLE
+from strongroom.kms.identities.sessions import require_may_call
 from strongroom.kms.identities.sts.table import TABLE as STS_TABLE
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.service import Service
@@ -93,9 +94,13 @@ class QueryCalls:
             form = query.parse_form(request.body if request.method == "POST" else b"")  # 1
             name, row = _find(service, form)  # 2
             call.operation = name
+            require_may_call(service.name, name, entry.session)
             typed = decode_query(name, form)  # 3
         except (query.MalformedForm, RequestRefused) as refused:
             then(self._answer(service, call, None, _RefusedCall(refused.code, refused.message)))
+            return
+        except Fault as fault:
+            then(self._answer(service, call, None, fault))
             return
         call.parameters = logged_parameters(typed)
         call.request = typed

@@ -28,6 +28,7 @@ _SHORT_MAX: Final = 4_000
 _SHORT_CHARS_MAX: Final = 2_048
 _LONG_MAX: Final = 64
 _NOTHING: Final = '{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}'
+_NOBODY: Final = '{"Statement":[{"Effect":"Deny","Principal":"*","Action":"*"}]}'
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -118,10 +119,15 @@ def _inline(policies: Mapping[str, str], whose: str = "") -> tuple[PolicyDocumen
     return tuple([_document(text, PolicyKind.IDENTITY, whose + name) for name, text in policies.items()])
 
 
+def trust_policy(role: RoleRecord) -> PolicyDocument:
+    """Who may assume a role."""
+    return _document(role.trust_policy, PolicyKind.TRUST, f"role {role.name}")
+
+
 def _document(text: str | None, kind: PolicyKind, name: str) -> PolicyDocument:
     """A stored document, or one that denies everything in its place."""
     if text is None:
-        return parse_policy(_NOTHING, kind, f"{name} (which does not exist)")
+        return _denying(kind, f"{name} (which does not exist)")
     return _parse_short(text, kind, name) if len(text) <= _SHORT_CHARS_MAX else _parse_long(text, kind, name)
 
 
@@ -129,7 +135,11 @@ def _parse(text: str, kind: PolicyKind, name: str) -> PolicyDocument:
     try:
         return parse_policy(text, kind, name, is_stored=True)
     except PolicyError as error:
-        return parse_policy(_NOTHING, kind, f"{name} (which cannot be read: {error})")
+        return _denying(kind, f"{name} (which cannot be read: {error})")
+
+
+def _denying(kind: PolicyKind, name: str) -> PolicyDocument:
+    return parse_policy(_NOBODY if kind is PolicyKind.TRUST else _NOTHING, kind, name)
 
 
 _parse_short: Final = lru_cache(_SHORT_MAX)(_parse)

@@ -8,7 +8,9 @@ A token is URL-safe base64 of these bytes:
 | 1 | 32 | tag: `Store.tag` over the access key id, a zero byte, and all that follows |
 | 33 | 2 | length of the claims, big-endian |
 | 35 | | the claims, MessagePack |
+| | 2 | length of what follows |
 | | | what the HSM sealed for this access key id: the secret access key, and SHA-256 of the claims |
+| | | zeros, where the caller wanted a longer token |
 
 Invariants:
 - The tag comes first: an unauthenticated caller costs one HMAC, never a command to the HSM. Whoever has a token that opens
@@ -112,8 +114,9 @@ def parse_value(value: bytes, encoded_claims: bytes) -> AccessKeySecret:
     return AccessKeySecret(secret)
 
 
-def format_token(access_key_id: str, encoded_claims: bytes, sealed: bytes, tag: Tag) -> bytes:
-    body = len(encoded_claims).to_bytes(2) + encoded_claims + sealed
+def format_token(access_key_id: str, encoded_claims: bytes, sealed: bytes, tag: Tag, minimum_chars: int = 0) -> bytes:
+    body = len(encoded_claims).to_bytes(2) + encoded_claims + len(sealed).to_bytes(2) + sealed
+    body = body.ljust(-(-minimum_chars * 3 // 4) - _TAG_END, b"\0")
     return base64.urlsafe_b64encode(_VERSION + tag(_tagged(access_key_id, body)) + body)
 
 
@@ -136,8 +139,10 @@ def parse_token(access_key_id: str, token: bytes, tag: Tag) -> Opened:
         raise SessionTokenError
     claims_end = 2 + int.from_bytes(body[:2])  # 3
     encoded_claims = body[2:claims_end]
+    sealed_start = claims_end + 2
+    sealed = body[sealed_start : sealed_start + int.from_bytes(body[claims_end:sealed_start])]
     try:
-        return Opened(_decode(encoded_claims), encoded_claims, body[claims_end:])
+        return Opened(_decode(encoded_claims), encoded_claims, sealed)
     except msgspec.DecodeError:  # Of a later version of the service, which could say more.
         raise SessionTokenError from None
 

@@ -18,7 +18,9 @@ from typing import Final
 import msgspec
 
 from strongroom.kms.iam.patterns import fold
-from strongroom.kms.iam.principals import federated_user_principal, role_arn, role_session_principal
+from strongroom.kms.iam.principals import federated_user_principal, role_session_principal
+from strongroom.kms.identities.arns import arn_of
+from strongroom.kms.identities.faults import AccessDenied, InvalidClientTokenId
 from strongroom.kms.identities.lookup import Identity, Lookup
 from strongroom.kms.identities.records import RoleRecord, UserRecord
 from strongroom.kms.identities.session_tokens import Claims, Session
@@ -29,6 +31,36 @@ TEMPORARY_ID: Final = re.compile(r"ASIA[A-Z2-7]{16}", re.ASCII)
 TOKEN_HEADER: Final = b"x-amz-security-token"
 INVALID: Final = "The security token included in the request is invalid."
 EXPIRED: Final = "The security token included in the request is expired"
+
+
+# What sessions may ask of STS; of IAM, only a role's may ask anything (STS API reference, "Permissions" of each operation).
+_STS_OF_USERS: Final = frozenset({"AssumeRole", "GetCallerIdentity"})
+_STS_OF_FEDERATED: Final = frozenset({"GetCallerIdentity"})
+_STS_NOT_OF_ROLES: Final = frozenset({"GetFederationToken", "GetSessionToken"})
+
+
+def require_may_call(service: str, operation: str, session: Session | None) -> None:
+    """Sessions are not for everything, whatever their policies say.
+
+    Raises:
+        AccessDenied, InvalidClientTokenId: as AWS has it.
+    """
+    if session is None:
+        return
+    kind = session.claims.kind
+    if service == "iam":
+        if kind != "role":
+            raise InvalidClientTokenId(INVALID)
+        return
+    match kind:
+        case "role":
+            is_allowed = operation not in _STS_NOT_OF_ROLES
+        case "user":
+            is_allowed = operation in _STS_OF_USERS
+        case "federated":
+            is_allowed = operation in _STS_OF_FEDERATED
+    if not is_allowed:
+        raise AccessDenied(f"Cannot call {operation} with session credentials")
 
 
 def require_unexpired(claims: Claims, now_s: float) -> None:
@@ -76,7 +108,7 @@ async def _role_session(lookup: Lookup, access_key_id: str, claims: Claims) -> I
     if documents is None:
         return None
     principal = role_session_principal(
-        arn_of_role(role),
+        arn_of(role),
         role.role_id,
         claims.session_name,
         access_key_id,
@@ -87,10 +119,6 @@ async def _role_session(lookup: Lookup, access_key_id: str, claims: Claims) -> I
     )
     passed = await lookup.session_policies(claims.policy, claims.policy_arns)
     return Identity(principal, msgspec.structs.replace(documents, session=passed))
-
-
-def arn_of_role(role: RoleRecord) -> str:
-    return role_arn(role.account, role.path[1:] + role.name)
 
 
 def merged_tags(own: Mapping[str, str], over: Mapping[str, str]) -> dict[str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from strongroom.kms.identities.operation import Operation
-from strongroom.kms.identities.sts import callers
+from strongroom.kms.identities.sts import assume_role, callers, user_sessions
 
 TABLE: Final[dict[str, Operation]] = {
+    **assume_role.ROWS,
     **callers.ROWS,
+    **user_sessions.ROWS,
 }
