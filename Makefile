@@ -13,7 +13,7 @@ TEST_WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help up install test test-long campaign bench lint demo lock shapes docs clean
+.PHONY: help up install test test-long campaign mutation bench lint demo lock shapes docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -48,6 +48,9 @@ test-long: $(VENV)/.installed-clients  ## kill cycles, memory scans, long mutati
 
 campaign: $(VENV)/.installed-test  ## the full figures, by hand; record them in docs/campaigns.md
 	@$(PYTEST) -m campaign --timeout 0 -s $(ARGS)
+
+mutation: $(VENV)/.installed-test  ## plant every fault of the rooms that decide who may, one at a time; see docs/campaigns.md
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 bench: $(VENV)/.installed-test  ## requests/s, latency and CPU per request beside a bare server
 	@$(BIN)/python -m tests.bench $(ARGS)
