@@ -345,7 +345,7 @@ def test_an_operation_cannot_answer_with_anothers_response() -> None:
 
 def test_clients_read_the_documents_that_we_escape() -> None:
     text = json.dumps(
-        {"Version": "2012-10-17", "Statement": [{"Resource": "*", "Action": "a:b c+d%2F~-_.ä"}]}, indent=1
+        {"Version": "2012-10-17", "Statement": [{"Resource": "*", "Action": "a:b/c d+e%2F~-_.ä"}]}, indent=1
     )
     escaped = encode_document(text)
     assert re.fullmatch(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+", escaped)
