@@ -28,7 +28,6 @@ from strongroom.kms.audit.events import (
     EventIds,
     EventTimes,
     Resource,
-    UserIdentity,
     encode,
     encode_event,
     touched_part,
@@ -38,7 +37,8 @@ from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
 from strongroom.kms.keys.directory import PARTITION, KeyEntry, PrincipalEntry
 from strongroom.kms.keys.last_usage import TRACKED_OPERATIONS, LastUsage
-from strongroom.kms.wire.model import Rule, Shape, structure_rule
+from strongroom.kms.trail_identity import user_identity
+from strongroom.kms.wire.model import Member, Rule, Shape, structure_rule
 from strongroom.kms.wire.query_codec import QUERY_OPERATIONS
 from strongroom.kms.wire.shapes import OPERATIONS
 from strongroom.protocol.arn import format_key_arn
@@ -73,19 +73,17 @@ def _is_loggable(rule: Rule) -> bool:
 class _Logged:
     """What of one request type is logged: which members, under which names, and what an absent one means.
 
-    `lists` are those of structures (tags), whose members the record shows under its own names too.
+    `nested` are structures (constraints) and lists of them (tags), whose members the record shows under its own names too.
     """
 
-    __slots__ = ("defaults", "labels", "lists", "values_of")
+    __slots__ = ("defaults", "labels", "nested", "values_of")
 
     def __init__(self, request: type[Shape]) -> None:
         members = [member for member in structure_rule(request).members if _is_loggable(member.rule)]
         self.labels: Final = tuple(member.label for member in members)
         self.defaults: Final = {member.label: _DEFAULTS[member.name] for member in members if member.name in _DEFAULTS}
-        self.lists: Final = tuple(
-            (member.label, member.rule.element.members)
-            for member in members
-            if member.rule.element is not None and member.rule.element.members
+        self.nested: Final = tuple(
+            (member.label, inner.members) for member in members if (inner := member.rule.element or member.rule).members
         )
         # All at once; a single name would give no tuple.
         names = [member.name for member in members]
@@ -107,11 +105,12 @@ def logged_parameters(request: Shape) -> dict[str, Any]:
     }
     for label, default in logged.defaults.items():
         parameters.setdefault(label, default)
-    for label, members in logged.lists:
-        if label in parameters:
-            parameters[label] = [
-                {part.label: getattr(item, part.name) for part in members} for item in parameters[label]
-            ]
+    for label, members in logged.nested:
+        value = parameters.get(label)
+        if value is not None:
+            parameters[label] = (
+                [_named(item, members) for item in value] if type(value) is list else _named(value, members)
+            )
     return parameters
 
 
@@ -128,6 +127,11 @@ def _loggable_part(rule: Rule, value: Any) -> Any:
     if rule.kind == "list" and rule.element is not None:
         return [_loggable_part(rule.element, part) for part in value]
     return EventTimes().format(value) if rule.kind == "timestamp" else value
+
+
+def _named(structure: Shape, members: Sequence[Member]) -> dict[str, Any]:
+    found = ((member.label, getattr(structure, member.name)) for member in members)
+    return {label: value for label, value in found if value is not None}
 
 
 class Trail:
@@ -252,16 +256,7 @@ class Trail:
     def _identity(self, entry: PrincipalEntry) -> bytes:
         part = self._identities.get(entry)
         if part is None:
-            principal = entry.principal
-            identity = UserIdentity(
-                type=principal.kind.value,
-                principalId=principal.principal_id,
-                arn=principal.arn,
-                accountId=principal.account,
-                accessKeyId=principal.access_key_id or None,
-                userName=principal.user_name or None,
-            )
-            part = _keep(self._identities, entry, encode(identity))
+            part = _keep(self._identities, entry, encode(user_identity(entry)))
         return part
 
     def _touched_part(self, call: Call) -> bytes:

@@ -34,16 +34,46 @@ TEXT_CHARS_MAX: Final = 1024
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 
 
-class UserIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who asked; an account's root has no user name."""
+class SessionIssuer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who is behind a session: a role, or who federated."""
 
     type: str
     principalId: str
     arn: str
     accountId: str
+    userName: str | None = None
+
+
+class SessionAttributes(msgspec.Struct, frozen=True, kw_only=True):
+    creationDate: str
+    mfaAuthenticated: str
+
+
+class WebIdFederationData(msgspec.Struct, frozen=True, kw_only=True):
+    federatedProvider: str
+
+
+class SessionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What temporary credentials came with."""
+
+    attributes: SessionAttributes
+    sessionIssuer: SessionIssuer | None = None
+    webIdFederationData: WebIdFederationData | None = None
+    sourceIdentity: str | None = None
+
+
+class UserIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who asked; an account's root has no user name, and who holds a web identity has no ARN yet."""
+
+    type: str
+    principalId: str
+    arn: str | None = None
+    accountId: str | None = None
     accessKeyId: str | None = None
     userName: str | None = None
     invokedBy: str | None = None
+    identityProvider: str | None = None
+    sessionContext: SessionContext | None = None
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
