@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from testkit.installation import Installation
 
@@ -16,6 +17,13 @@ for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]
 os.environ.update(AWS_EC2_METADATA_DISABLED="true", AWS_MAX_ATTEMPTS="1", AWS_PAGER="", AWS_CONFIG_FILE="/dev/null")
 os.environ.update(AWS_SHARED_CREDENTIALS_FILE="/dev/null")
+
+# Others use the machine at the same time: how long an example takes says nothing here, unless a test says so itself. And
+# what a run finds depends on the tree alone.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 # Everything that a test left is gone by then, or it hangs: an installation ends within a minute.
 TEARDOWN_S_MAX = 240.0

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from testkit.installation import Installation
+from testkit.installation import START_S_MAX, Installation
 from testkit.raw import RawKms
 
 SEGMENT_BYTES = 65_536
@@ -57,7 +57,7 @@ def test_what_is_older_goes_and_the_trail_still_verifies_after_a_restart(tmp_pat
         running.environment["PYTHONPATH"] = str(tmp_path)
         running.start()
         fill(running)
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + START_S_MAX
         while segments(running.home)[0] == 1:
             assert time.monotonic() < deadline_s, running.output.read_text()
             time.sleep(0.2)

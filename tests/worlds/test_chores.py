@@ -108,7 +108,7 @@ def test_a_home_that_was_off_for_days_rotates_and_deletes_when_its_clock_was_acc
     # 1. What would be destroyed is held, and says so.
     eventually(lambda: clock(own, "show")[0]["held_since_s"] is not None)
     held_since_s = clock(own, "show")[0]["held_since_s"]
-    assert abs(held_since_s - time.time()) < 60
+    assert abs(held_since_s - time.time()) < 600
     words = own.cli("clock", "show", "--home", str(own.home)).stdout
     assert words.startswith(f"{REGION}: deletions are held since 20")
     assert "weak  the clock jumped, and deletions are held" in own.cli("doctor", "--home", str(own.home)).stdout
