@@ -31,7 +31,9 @@ def holds(operator: str, key: str, wanted: Any, context: dict[str, Any], *, effe
     statement = {"Effect": effect, "Action": "*", "Resource": "*", "Condition": {operator: {key: wanted}}}
     text = json.dumps({"Version": "2012-10-17", "Statement": statement})
     (parsed,) = parse_policy(text, PolicyKind.IDENTITY).statements
-    return parsed.is_met(CaseContext(context, {}))
+    request = CaseContext(context, {})
+    assert all(type(condition.holds(request, allows=parsed.allows)) is bool for condition in parsed.conditions)
+    return parsed.is_met(request)
 
 
 # A value that each operator takes; the others take a year.
@@ -79,9 +81,14 @@ ROWS: list[Row] = [
     ("NumericGreaterThanEquals", ONE, "10", "10", True),
     ("NumericGreaterThanEquals", ONE, "11", "10", False),
     ("NumericEquals", ONE, "90071992547409930001", "90071992547409930002", False),
+    # Ours: of 40 characters and no more.
+    ("NumericEquals", ONE, "1" * 40, "1" * 40, True),
+    ("NumericGreaterThan", ONE, "1", "1" * 41, False),
     # [operators] "one of the W3C implementations of the ISO 8601 date formats or in epoch (UNIX) time".
     ("DateEquals", ONE, "2020-01-01T00:00:01Z", "2020-01-01T01:00:01+01:00", True),
     ("DateEquals", ONE, "1577836801", "2020-01-01T00:00:01Z", True),
+    ("DateEquals", ONE, "1580614215.25", "2020-02-02T03:30:15.25Z", True),
+    ("DateEquals", ONE, "1580614200", "2020-02-02T03:30Z", True),
     ("DateEquals", ONE, "2020", "2020-01-01T00:00Z", True),
     ("DateEquals", ONE, "2020-02", "2020-02-01", True),
     ("DateEquals", ONE, "2020", "2021", False),
@@ -180,6 +187,8 @@ ROWS: list[Row] = [
     ("NotIpAddress", ONE, "0.0.0.0/0", "unix", True),
     ("ArnLike", ONE, "arn:*:*:*:*:*", "s3.amazonaws.com", False),
     ("ArnNotLike", ONE, "arn:*:*:*:*:*", "s3.amazonaws.com", True),
+    ("ArnLike", ONE, "arn:*:*:*:*:*", "arn:aws:s3", False),
+    ("ArnNotLike", ONE, "arn:*:*:*:*:*", "arn:aws:s3", True),
     ("Bool", ONE, "true", "1", False),
 ]  # fmt: skip
 
@@ -292,6 +301,23 @@ def test_a_variable_that_cannot_be_filled_in_never_saves_anybody_from_a_deny() -
 def test_other_operators_take_no_variables(operator: str) -> None:
     with pytest.raises(ValueError, match=r"'\$\{aws:username\}' is n"):
         parse_condition(operator, ONE, ["${aws:username}"], variables=True)
+
+
+@pytest.mark.parametrize(
+    ("operator", "text", "said"),
+    [
+        ("NumericEquals", "1" * 41, f"'{'1' * 41}' is no number"),
+        ("NumericEquals", "${x", "'${x' is no number"),
+        ("NumericEquals", "x" * 129, f"'{'x' * 128}' is no number"),
+        ("BinaryEquals", "Y*Q==", "'Y*Q==' is not base64"),
+        ("BinaryEquals", "YQ==\n", "'YQ==\\n' is not base64"),
+        ("x" * 65, "1", f"there is no condition operator '{'x' * 64}'"),
+    ],
+)
+def test_what_an_operator_cannot_compare_is_named(operator: str, text: str, said: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        parse_condition(operator, ONE, [text], variables=True)
+    assert str(refused.value) == said
 
 
 class Pairs:

@@ -176,6 +176,7 @@ MORE = {**PAIRS, "Purpose": "Test"}
         ({"source_arn": "arn:a"}, ["Decrypt"], {"source_arn": "arn:a"}, True),
         ({"source_arn": "arn:a"}, ["Decrypt"], {"source_arn": "arn:b"}, False),
         ({"source_arn": "arn:a"}, ["Decrypt"], {}, False),
+        ({}, ["Decrypt"], {"source_arn": "arn:a"}, True),
     ],
 )
 def test_a_grant_delegates_the_same_or_less(parent: Any, operations: list[str], child: Any, expected: bool) -> None:

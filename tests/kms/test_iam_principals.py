@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 
+from strongroom.kms.iam import conditions, documents, evaluate, grants, patterns, principals
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Documents, Question, naming
 from strongroom.kms.iam.principals import (
@@ -46,6 +49,15 @@ def naming_of(principal: Principal, names: Any, element: str = "Principal", boun
     )
     (parsed,) = parse_policy(json.dumps({"Statement": statement}), kind).statements
     return naming(parsed, Question(principal, Documents(boundary=boundary), "kms:Encrypt", "*"))
+
+
+@pytest.mark.parametrize("room", [conditions, documents, evaluate, grants, patterns, principals])
+def test_what_decides_does_not_change_once_it_is_made(room: ModuleType) -> None:
+    """Decisions are kept under these objects, and read by every request."""
+    public = [thing for name, thing in vars(room).items() if isinstance(thing, type) and not name.startswith("_")]
+    structs = [thing for thing in public if issubclass(thing, msgspec.Struct)]
+    assert structs
+    assert [struct.__name__ for struct in structs if not struct.__struct_config__.frozen] == []
 
 
 def test_sessions_have_the_arns_of_aws() -> None:
