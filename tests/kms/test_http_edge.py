@@ -295,7 +295,7 @@ def test_a_thousand_requests_at_once_do_not_break_the_service(raw: Raw) -> None:
         raw.send(raw.request("GenerateRandom", random_of(6)) * 1000)
     except (BrokenPipeError, ConnectionResetError):
         return
-    answers = raw.read_to_end(5)
+    answers = raw.read_to_end()
     assert all(answer.status in {200, 400} for answer in answers)
 
 

@@ -279,10 +279,13 @@ def table_dump(installation: Installation) -> list[str]:
 def audit_records(installation: Installation) -> list[dict[str, Any]]:
     """Every event in the trail so far, in order."""
     directory: Path = installation.home / "service" / "audit"
-    events = []
-    for segment in sorted(directory.glob("audit-*.jsonl")):
-        events += [json.loads(line)["event"] for line in segment.read_bytes().splitlines()[1:]]
-    return events
+    segments = sorted(directory.glob("audit-*.jsonl"))
+    return [json.loads(line)["event"] for segment in segments for line in whole_lines(segment)[1:]]
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Those of a file that somebody writes meanwhile: a read may see the beginning of a line."""
+    return path.read_bytes().rpartition(b"\n")[0].splitlines()
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def test_idle_connections_keep_nobody_out_and_leave_the_trail_its_files(short_of
     with ExitStack() as idle:
         for _ in range(500):
             idle.enter_context(socket.create_connection(("127.0.0.1", short_of_files.port), 60))
-        assert short_of_files.is_ready(), "a health check is answered"
+        short_of_files.wait_until_ready()  # A health check is answered.
         # More than two files of the trail.
         answers = [raw_client(short_of_files).call("DescribeKey", {"KeyId": key_id}).status for _ in range(200)]
         assert answers == [200] * 200
@@ -115,7 +115,7 @@ def test_a_store_that_cannot_tell_what_changed_fails_only_while_it_cannot(own: I
     assert during in {200, 500}
     for _ in range(3):
         assert raw.call("DescribeKey", {"KeyId": key_id}).status == 200
-    assert own.is_ready()
+    own.wait_until_ready()
 
 
 def test_a_module_in_the_working_directory_is_not_run(own: Installation, tmp_path: Path) -> None:

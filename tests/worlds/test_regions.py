@@ -235,7 +235,7 @@ def test_in_development_a_known_region_is_made_on_first_use_for_every_worker(own
         assert [answer.status for answer in pinned.ask_all("GenerateDataKey", body, region=THIRD)] == [200, 200]
     print(f"a region on first use: {took:.2f} s")
     assert took < own.late_s(10.0)
-    assert _probe(own, f"/readyz/{THIRD}") == 200
+    _wait(lambda: _probe(own, f"/readyz/{THIRD}") == 200)
     said = own.output.read_text()
     assert f"a caller wants the region {THIRD}: making it" in said
     assert f"what recovers its keys lies in {own.home / 'regions' / THIRD / 'recovery'}" in said
@@ -395,7 +395,7 @@ def test_a_region_whose_hsm_stands_still_disturbs_no_other(ill: Installation) ->
                 assert time.monotonic() - began < ill.late_s(1.0)
             assert_refused(slow.result(), "DependencyTimeoutException", "", status=500)
         _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 503)
-        assert (_probe(ill, "/readyz"), _probe(ill, f"/readyz/{HOME}")) == (200, 200)
+        _wait(lambda: (_probe(ill, "/readyz"), _probe(ill, f"/readyz/{HOME}")) == (200, 200))
         done = ill.cli("doctor", "--home", str(ill.home), check=False)
         assert f"bad   the HSM in {OTHER} does not answer" in done.stdout
         assert f"ok    the HSM hsm-1 in {HOME} is OPERATIONAL" in done.stdout
@@ -431,7 +431,7 @@ def test_a_region_that_lost_its_state_is_said_so_and_the_others_serve(ill: Insta
                 assert_refused(answer, "DependencyTimeoutException", "", status=500)
             assert time.monotonic() - began < ill.late_s(2.0), "there is nothing to wait for"
     assert ill.output.read_text().count("the HSM's sealed state is gone") == 1, "it is tried again, and said once"
-    assert _probe(ill, f"/readyz/{OTHER}") == 503
+    _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 503)
     done = ill.cli("doctor", "--home", str(ill.home), check=False)
     assert done.returncode == 1
     assert f"bad   {OTHER}: 0 copies of the HSM's sealed state" in done.stdout
@@ -444,8 +444,8 @@ def test_a_region_whose_store_is_damaged_is_said_so_and_the_others_serve(ill: In
     store.write_bytes(b"not a database at all" * 400)
     ill.start()
     assert_allowed(_encrypts(ill, HOME))
-    assert f"the region {OTHER} cannot be opened and will be tried again" in ill.output.read_text()
-    assert _probe(ill, f"/readyz/{OTHER}") == 503
+    _wait(lambda: f"the region {OTHER} cannot be opened and will be tried again" in ill.output.read_text())
+    _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 503)
 
 
 def test_all_of_a_region_that_is_gone_is_not_quietly_made_anew(ill: Installation) -> None:

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 
 from testkit.installation import START_S_MAX, Installation, free_port
-from testkit.raw import RawKms, ask_admin
+from testkit.raw import RawKms, ask_admin, whole_lines
 from testkit.workers import stopped
 
 WORKERS = 2
@@ -53,7 +53,7 @@ class Watched(Installation):
         return found
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.output.read_text().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in whole_lines(self.output) if line.startswith(b"{")]
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = START_S_MAX) -> None:

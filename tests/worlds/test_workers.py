@@ -25,7 +25,7 @@ import pytest
 from strongroom.cli.admin_socket import ask, ask_worker, workers
 from strongroom.kms.wire.acceptor import STAND_BY
 from testkit.installation import START_S_MAX, Installation, client, free_port
-from testkit.raw import Raw, RawKms, assert_allowed
+from testkit.raw import Raw, RawKms, assert_allowed, whole_lines
 from testkit.workers import Workers, connection_to, stop_between_commits, stopped, worker_of
 
 COUNT = 4
@@ -64,7 +64,7 @@ def _wait(condition: Callable[[], bool], within_s: float = START_S_MAX) -> float
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in whole_lines(path)] if path.exists() else []
 
 
 def _heads(installation: Installation) -> list[dict[str, Any]]:
