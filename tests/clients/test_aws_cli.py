@@ -155,6 +155,27 @@ def test_a_policy_from_a_file_is_read_back_to_the_byte(aws: Aws, key_id: str, tm
     assert aws("kms", "list-grants", *key)["Grants"] == []
 
 
+def test_a_grant_is_made_listed_retired_and_revoked(aws: Aws, key_id: str) -> None:
+    key, root = ("--key-id", key_id), f"arn:aws:iam::{ACCOUNT}:root"
+    made = ("--grantee-principal", root, "--retiring-principal", root, "--operations", "Encrypt", "Decrypt")
+    constraints = "EncryptionContextSubset={Department=IT,Purpose=Test}"
+    first = aws("kms", "create-grant", *key, *made, "--constraints", constraints, "--name", "first")
+    again = aws("kms", "create-grant", *key, *made, "--constraints", constraints, "--name", "first")
+    assert (again["GrantId"], again["GrantToken"] != first["GrantToken"]) == (first["GrantId"], True)
+    second = aws("kms", "create-grant", *key, *made)
+    listed = {grant["GrantId"]: grant for grant in aws("kms", "list-grants", *key, "--page-size", "1")["Grants"]}
+    assert set(listed) == {first["GrantId"], second["GrantId"]}
+    shown = {"EncryptionContextSubset": {"Department": "IT", "Purpose": "Test"}}
+    assert listed[first["GrantId"]]["Constraints"] == shown
+    used = ("kms", "encrypt", *key, "--plaintext", "eA==", "--grant-tokens", first["GrantToken"], again["GrantToken"])
+    assert aws(*used)["KeyId"].endswith(key_id)
+    assert aws("kms", "retire-grant", "--grant-token", first["GrantToken"]) is None
+    assert "(InvalidGrantTokenException)" in aws.refused(*used)
+    assert aws("kms", "revoke-grant", *key, "--grant-id", second["GrantId"]) is None
+    assert aws("kms", "list-grants", *key)["Grants"] == []
+    assert "(NotFoundException)" in aws.refused("kms", "revoke-grant", *key, "--grant-id", second["GrantId"])
+
+
 def test_a_key_is_rotated_by_schedule_and_on_demand(aws: Aws, key_id: str) -> None:
     key = ("--key-id", key_id)
     assert aws("kms", "enable-key-rotation", *key, "--rotation-period-in-days", "180") is None

@@ -34,6 +34,7 @@ METADATA = {
 ANSWERS: dict[str, set[str]] = {
     "CancelKeyDeletion": {"KeyId"},
     "CreateAlias": set(),
+    "CreateGrant": {"GrantId", "GrantToken"},
     "CreateKey": {"KeyMetadata"},
     "Decrypt": {"KeyId", "Plaintext", "EncryptionAlgorithm", "KeyMaterialId"},
     "DeleteAlias": set(),
@@ -61,6 +62,8 @@ ANSWERS: dict[str, set[str]] = {
         *("CiphertextBlob", "SourceKeyId", "KeyId", "SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"),
         *("SourceKeyMaterialId", "DestinationKeyMaterialId"),
     },
+    "RetireGrant": set(),
+    "RevokeGrant": set(),
     "RotateKeyOnDemand": {"KeyId"},
     "ScheduleKeyDeletion": {"KeyId", "DeletionDate", "KeyState", "PendingWindowInDays"},
     "TagResource": set(),
@@ -128,8 +131,22 @@ def manage(call: Call) -> None:
     policy = call("GetKeyPolicy", **named)["Policy"]
     call("PutKeyPolicy", **named, Policy=policy)
     assert call("ListKeyPolicies", **named)["PolicyNames"] == ["default"]
-    assert call("ListGrants", **named)["Grants"] == []
-    assert call("ListRetirableGrants", RetiringPrincipal=f"arn:aws:iam::{ACCOUNT}:root")["Grants"] == []
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+    grants = [
+        call("CreateGrant", **named, GranteePrincipal=root, RetiringPrincipal=root, Operations=["Encrypt", "Decrypt"])
+        for _ in range(2)
+    ]
+    listed = call("ListGrants", **named)["Grants"]
+    assert {tuple(sorted(grant)) for grant in listed} == {
+        (
+            *("CreationDate", "GrantId", "GranteePrincipal", "IssuingAccount", "KeyId", "Name", "Operations"),
+            "RetiringPrincipal",
+        )
+    }
+    retirable = call("ListRetirableGrants", RetiringPrincipal=root, Limit=100)["Grants"]
+    assert all(grant in retirable for grant in listed)
+    call("RetireGrant", GrantToken=grants[0]["GrantToken"])
+    call("RevokeGrant", **named, GrantId=grants[1]["GrantId"])
     call("EnableKeyRotation", **named, RotationPeriodInDays=90)
     call("GetKeyRotationStatus", **named)
     call("DisableKeyRotation", **named)

@@ -24,7 +24,7 @@ from strongroom.kms.operations.table import TABLE
 from strongroom.kms.repositories import KeyState
 from testkit.installation import Installation
 from testkit.raw import RawKms, allow, assert_allowed, key_arn, policy
-from testkit.room import ALIAS, BLOB, KEY, OTHER_KEY, ROOT, Room
+from testkit.room import ALIAS, BLOB, GRANT, KEY, OTHER_KEY, ROOT, Room
 
 WORDS = {
     (Outcome.DISABLED, KeyState.DISABLED): ("DisabledException", "{arn} is disabled."),
@@ -55,10 +55,11 @@ REACHED = [KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_DELETION]
 OPERATIONS = sorted(STATE_TABLE)
 
 # A request per operation whose only obstacle can be the state of the key. {key} is the key, {blob} a ciphertext of it,
-# {other} and {other_alias} an enabled key and its alias, {alias} the key's own, {new} a name that is free.
+# {other} and {other_alias} an enabled key and its alias, {alias} and {grant} the key's own, {new} a name that is free.
 TEMPLATES: dict[str, dict[str, Any]] = {
     "CancelKeyDeletion": {"KeyId": "{key}"},
     "CreateAlias": {"AliasName": "{new}", "TargetKeyId": "{key}"},
+    "CreateGrant": {"KeyId": "{key}", "GranteePrincipal": ROOT, "Operations": ["DescribeKey"]},
     "Decrypt": {"CiphertextBlob": "{blob}"},
     "DeleteAlias": {"AliasName": "{alias}"},
     "DescribeKey": {"KeyId": "{key}"},
@@ -78,6 +79,8 @@ TEMPLATES: dict[str, dict[str, Any]] = {
     "ListResourceTags": {"KeyId": "{key}"},
     "PutKeyPolicy": {"KeyId": "{key}", "Policy": policy(allow("kms:*", Principal={"AWS": ROOT}))},
     "ReEncrypt": {"CiphertextBlob": "{blob}", "DestinationKeyId": "{other}"},
+    "RetireGrant": {"KeyId": "{key}", "GrantId": "{grant}"},
+    "RevokeGrant": {"KeyId": "{key}", "GrantId": "{grant}"},
     "RotateKeyOnDemand": {"KeyId": "{key}"},
     "ScheduleKeyDeletion": {"KeyId": "{key}"},
     "TagResource": {"KeyId": "{key}", "Tags": [{"TagKey": "a", "TagValue": "b"}]},
@@ -125,14 +128,15 @@ def raw(installation: Installation) -> Iterator[RawKms]:
 
 
 def make(raw: RawKms) -> dict[str, str]:
-    """Two keys with an alias and a ciphertext each, and a name that is free."""
+    """Two keys with an alias, a ciphertext and a grant each, and a name that is free."""
     names = {"new": f"alias/state-{uuid.uuid4().hex}"}
     for prefix in ("", "other_"):
         key_id = assert_allowed(raw.call("CreateKey"))["KeyMetadata"]["KeyId"]
         alias = f"alias/state-{key_id}"
         assert_allowed(raw.call("CreateAlias", {"AliasName": alias, "TargetKeyId": key_id}))
         blob = assert_allowed(raw.call("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="}))["CiphertextBlob"]
-        names |= {prefix + "key": key_id, prefix + "alias": alias, prefix + "blob": blob}
+        grant = assert_allowed(raw.call("CreateGrant", {**TEMPLATES["CreateGrant"], "KeyId": key_id}))["GrantId"]
+        names |= {prefix + "key": key_id, prefix + "alias": alias, prefix + "blob": blob, prefix + "grant": grant}
     return names | {"other": names["other_key"]}
 
 
@@ -218,6 +222,7 @@ IN_ROOM = {
     "key": KEY,
     "blob": BLOB,
     "alias": ALIAS,
+    "grant": GRANT,
     "other": OTHER_KEY,
     "other_alias": "alias/other",
     "new": "alias/new",

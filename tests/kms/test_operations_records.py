@@ -237,7 +237,7 @@ def test_each_operation_needs_its_own_permission_on_the_key(
 # ── grants ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_key_has_no_grants_until_there_is_an_operation_that_makes_one(raw: RawKms, key_id: str) -> None:
+def test_a_key_has_no_grants_until_somebody_makes_one(raw: RawKms, key_id: str) -> None:
     for more in ({}, {"Limit": 1}, {"Limit": 1000}, {"GranteePrincipal": ROOT}):
         answer = raw.call("ListGrants", {"KeyId": key_arn(key_id), **more})
         assert assert_allowed(answer) == {"Grants": [], "Truncated": False}

@@ -57,9 +57,12 @@ def valid(raw: RawKms) -> dict[str, Any]:
     name = f"alias/valid-{key_id}"
     assert_allowed(raw.call("CreateAlias", {"AliasName": name, "TargetKeyId": key_id}))
     blob = assert_allowed(raw.call("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="}))["CiphertextBlob"]
+    granted = {"KeyId": key_id, "GranteePrincipal": ROOT, "Operations": ["DescribeKey"]}
+    grants = [assert_allowed(raw.call("CreateGrant", granted))["GrantId"] for _ in range(2)]
     requests = {
         "CancelKeyDeletion": {"KeyId": key_id},
         "CreateAlias": {"AliasName": name + "-2", "TargetKeyId": key_id},
+        "CreateGrant": granted,
         "CreateKey": {},
         "Decrypt": {"CiphertextBlob": blob},
         "DeleteAlias": {"AliasName": name},
@@ -84,6 +87,8 @@ def valid(raw: RawKms) -> dict[str, Any]:
         "ListRetirableGrants": {"RetiringPrincipal": ROOT},
         "PutKeyPolicy": {"KeyId": key_id, "Policy": policy(allow("kms:*", Principal={"AWS": ROOT}))},
         "ReEncrypt": {"CiphertextBlob": blob, "DestinationKeyId": key_id},
+        "RetireGrant": {"KeyId": key_id, "GrantId": grants[0]},
+        "RevokeGrant": {"KeyId": key_id, "GrantId": grants[1]},
         "RotateKeyOnDemand": {"KeyId": key_id},
         "ScheduleKeyDeletion": {"KeyId": key_id},
         "TagResource": {"KeyId": key_id, "Tags": [{"TagKey": "a", "TagValue": "b"}]},
@@ -433,6 +438,9 @@ def test_an_odd_reference_is_a_documented_refusal_of_every_operation(raw: RawKms
         "CreateAlias": {"AliasName": "alias/odd", "TargetKeyId": reference},
         "GetKeyPolicy": {"KeyId": reference},
         "ListGrants": {"KeyId": reference},
+        "CreateGrant": {"KeyId": reference, "GranteePrincipal": ROOT, "Operations": ["DescribeKey"]},
+        "RetireGrant": {"KeyId": reference, "GrantId": "0" * 64},
+        "RevokeGrant": {"KeyId": reference, "GrantId": "0" * 64},
         "TagResource": {"KeyId": reference, "Tags": []},
     }
     for operation, request in requests.items():

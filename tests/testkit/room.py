@@ -27,7 +27,15 @@ from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.limits import Limits
 from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.operations.table import TABLE
-from strongroom.kms.repositories import AliasRecord, KeyRecord, KeyState, MaterialRecord, MaterialState, Put
+from strongroom.kms.repositories import (
+    AliasRecord,
+    GrantRecord,
+    KeyRecord,
+    KeyState,
+    MaterialRecord,
+    MaterialState,
+    Put,
+)
 from strongroom.kms.service import Service
 from strongroom.kms.storage.sqlite import SqliteStore
 from strongroom.kms.trail import Trail
@@ -38,13 +46,14 @@ from testkit.raw import b64
 KEY, OTHER_KEY, PENDING_KEY = (str(uuid.UUID(int=number)) for number in (0xABCDEF, 2, 3))
 HBKID, OTHER_HBKID, PENDING_HBKID = (bytes([number]) * 32 for number in (1, 2, 3))
 ALIAS = "alias/one"
+GRANT = "0a" * 32
 ROOT = root_arn(ACCOUNT)
 BLOB = b64(b"SRCB\x01" + HBKID + bytes(100))
 NOW_S = 1_700_000_000.0
 
 
 class Room:
-    """A service without an HSM, with two keys, one that waits for its deletion, and an alias."""
+    """A service without an HSM, with two keys, one that waits for its deletion, an alias and a grant."""
 
     def __init__(self, path: Path, gate: type[Gate] = Gate, limits: Limits | None = None) -> None:
         self.path = path
@@ -93,7 +102,20 @@ class Room:
         alias = AliasRecord(
             account=ACCOUNT, region=REGION, name=ALIAS, version=1, key_id=KEY, created_at_s=NOW_S, updated_at_s=NOW_S
         )
-        await run(self.store.commit([*changes, Put(alias, replaces=None)]))
+        grant = GrantRecord(
+            key_id=KEY,
+            grant_id=GRANT,
+            version=1,
+            account=ACCOUNT,
+            region=REGION,
+            name="",
+            grantee=f"arn:aws:iam::{ACCOUNT}:user/somebody",
+            retiring="",
+            issuing_account=ROOT,
+            operations=("DescribeKey",),
+            created_at_s=NOW_S,
+        )
+        await run(self.store.commit([*changes, Put(alias, replaces=None), Put(grant, replaces=None)]))
 
     async def change(self, key_id: str, **fields: Any) -> None:
         """Change a key's record behind everybody's back, with a right MAC: states that no operation reaches yet."""

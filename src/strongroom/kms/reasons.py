@@ -8,6 +8,7 @@ statements it shows those about the action, and says how many it leaves out.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -42,20 +43,20 @@ class Reasons:
         # By the identity of a decision, which lives as long as its entry here.
         self._kept: OrderedDict[int, tuple[Decision, msgspec.Raw]] = OrderedDict()
 
-    def of(self, question: Question, decision: Decision) -> msgspec.Raw:
-        """Of a refusal; `question` is what was decided, with its context."""
+    def of(self, question: Question, decision: Decision, also: Sequence[str] = ()) -> msgspec.Raw:
+        """Of a refusal; `question` is what was decided, with its context, `also` what no explanation of it can say."""
         kept = self._kept.get(id(decision))
         if kept is not None:
             return kept[1]
-        reason = msgspec.Raw(_encode(_reason(question, decision)))
+        reason = msgspec.Raw(_encode(_reason(question, decision, also)))
         if len(self._kept) >= _KEPT_MAX:
             self._kept.popitem(last=False)
         self._kept[id(decision)] = (decision, reason)
         return reason
 
 
-def _reason(question: Question, decision: Decision) -> Reason:
-    lines = format_trace(explain(question, statements_max=STATEMENTS_MAX))
+def _reason(question: Question, decision: Decision, also: Sequence[str]) -> Reason:
+    lines = [*format_trace(explain(question, statements_max=STATEMENTS_MAX)), *also]
     shown, chars = [], 0
     for line in lines:
         chars += len(line)
