@@ -42,9 +42,22 @@ from strongroom.kms.reasons import Reasons
 from strongroom.kms.repositories import GrantRecord, KeyRecord
 from strongroom.protocol.arn import AliasArn, AliasName, KeyArn, format_key_arn, parse_key_ref
 
+# KMS developer guide, "AWS KMS permissions", column "Cross-account use": what can be done with another account's key.
+ACROSS_ACCOUNTS: Final = frozenset(
+    {
+        *("kms:CreateGrant", "kms:ListGrants", "kms:RetireGrant", "kms:RevokeGrant"),
+        *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
+        *("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
+        *("kms:GenerateDataKeyPair", "kms:GenerateDataKeyPairWithoutPlaintext"),
+        *("kms:GenerateMac", "kms:VerifyMac", "kms:Sign", "kms:Verify", "kms:DeriveSharedSecret"),
+        *("kms:DescribeKey", "kms:GetPublicKey", "kms:GetKeyRotationStatus"),
+    }
+)
 # What only some conditions ask for, and somebody must look up.
 _ALIASES_KEY: Final = "kms:resourcealiases"
 _SAME_KEY: Final = "kms:reencryptonsamekey"
+# In the reason of a refusal.
+_GRANTS_SHOWN_MAX: Final = 16
 _THIS: Final = "this resource"
 _BEHIND_CIPHERTEXT: Final = "the resource associated with this ciphertext"
 
@@ -78,6 +91,9 @@ class Authorization:
                 raise self._refusal(call, question, kept, entry, key_ref)
             return
         question = await self._on_key(caller, action, entry)
+        if entry.record.account != call.account and action not in ACROSS_ACCOUNTS:
+            question = msgspec.structs.replace(question, resource_policy=NO_POLICY, grants=())
+            raise self._refusal(call, question, evaluate(question), entry, key_ref)
         if kept is None:
             keys = consulted_keys(question)
             if not keys:
@@ -114,17 +130,22 @@ class Authorization:
             AccessDeniedException: in AWS's words.
         """
         question = await self._on_key(call.principal_entry, action, entry)
-        enough = [
-            grant for grant in question.grants if not grant.gives(action) or delegates(grant, operations, constraints)
-        ]
-        if len(enough) == len(question.grants):
+        giving = [grant for grant in question.grants if grant.gives(action)]
+        too_little = [grant.grant_id for grant in giving if not delegates(grant, operations, constraints)]
+        if not too_little:
             return
-        question = msgspec.structs.replace(question, grants=tuple(enough))
+        left_out = frozenset(too_little)
+        others = tuple(grant for grant in question.grants if grant.grant_id not in left_out)
+        question = msgspec.structs.replace(question, grants=others)
         context = await self._context(call, action, entry, consulted_keys(question), key_ref, _no_other_key)
         question = msgspec.structs.replace(question, context=context)
         decision = evaluate(question)
         if not decision.allowed:
-            raise self._refusal(call, question, decision, entry, key_ref)
+            also = [
+                f"The grant {grant_id} would allow if the new one gave no more than it."
+                for grant_id in too_little[:_GRANTS_SHOWN_MAX]
+            ]
+            raise self._refusal(call, question, decision, entry, key_ref, also)
 
     async def require_retirement(self, call: Call, entry: KeyEntry, grant: GrantRecord, *, by_token: bool) -> None:
         """For a grant that is to go: it says itself who may (`iam/retirement.py`), whoever's key it is on.
@@ -239,10 +260,16 @@ class Authorization:
         return self.unseen(call, action, parsed)
 
     def _refusal(
-        self, call: Call, question: Question, decision: Decision, entry: KeyEntry, key_ref: str
+        self,
+        call: Call,
+        question: Question,
+        decision: Decision,
+        entry: KeyEntry,
+        key_ref: str,
+        also: Sequence[str] = (),
     ) -> AccessDeniedException:
         """Who named another account's key other than by its ARN is not told which it is."""
-        self._note(call, question, decision)
+        self._note(call, question, decision, also)
         if entry.record.account != call.account:
             if not key_ref:
                 return self.unseen_ciphertext(call, question.action)
@@ -250,8 +277,8 @@ class Authorization:
                 return AccessDeniedException(unseen_message(call.principal, question.action, _THIS))
         return AccessDeniedException(refusal_message(question, decision))
 
-    def _note(self, call: Call, question: Question, decision: Decision) -> None:
-        call.reason = self._reasons.of(question, decision)
+    def _note(self, call: Call, question: Question, decision: Decision, also: Sequence[str] = ()) -> None:
+        call.reason = self._reasons.of(question, decision, also)
 
     # ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────
 

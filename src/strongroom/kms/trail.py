@@ -38,7 +38,7 @@ from strongroom.kms.faults import Fault
 from strongroom.kms.keys.directory import PARTITION, KeyEntry, PrincipalEntry
 from strongroom.kms.keys.last_usage import TRACKED_OPERATIONS, LastUsage
 from strongroom.kms.trail_identity import user_identity
-from strongroom.kms.wire.model import Member, Rule, Shape, structure_rule
+from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.query_codec import QUERY_OPERATIONS
 from strongroom.kms.wire.shapes import OPERATIONS
 from strongroom.protocol.arn import format_key_arn
@@ -83,7 +83,7 @@ class _Logged:
         self.labels: Final = tuple(member.label for member in members)
         self.defaults: Final = {member.label: _DEFAULTS[member.name] for member in members if member.name in _DEFAULTS}
         self.nested: Final = tuple(
-            (member.label, inner.members) for member in members if (inner := member.rule.element or member.rule).members
+            (member.label, member.rule) for member in members if (member.rule.element or member.rule).members
         )
         # All at once; a single name would give no tuple.
         names = [member.name for member in members]
@@ -105,12 +105,9 @@ def logged_parameters(request: Shape) -> dict[str, Any]:
     }
     for label, default in logged.defaults.items():
         parameters.setdefault(label, default)
-    for label, members in logged.nested:
-        value = parameters.get(label)
-        if value is not None:
-            parameters[label] = (
-                [_named(item, members) for item in value] if type(value) is list else _named(value, members)
-            )
+    for label, rule in logged.nested:
+        if label in parameters:
+            parameters[label] = _loggable_part(rule, parameters[label])
     return parameters
 
 
@@ -127,11 +124,6 @@ def _loggable_part(rule: Rule, value: Any) -> Any:
     if rule.kind == "list" and rule.element is not None:
         return [_loggable_part(rule.element, part) for part in value]
     return EventTimes().format(value) if rule.kind == "timestamp" else value
-
-
-def _named(structure: Shape, members: Sequence[Member]) -> dict[str, Any]:
-    found = ((member.label, getattr(structure, member.name)) for member in members)
-    return {label: value for label, value in found if value is not None}
 
 
 class Trail:
