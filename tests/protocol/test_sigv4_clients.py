@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -14,7 +14,7 @@ from botocore.credentials import Credentials
 from protocol.signed_requests import ACCESS_KEY_ID, BODY, SECRET, SECRETS, signed_request
 from strongroom.protocol.query import format_result
 from strongroom.protocol.requests import HttpRequest, http_request
-from strongroom.protocol.sigv4 import Verified, Verifier
+from strongroom.protocol.sigv4 import Refused, Verified, Verifier
 
 KMS = {"X-Amz-Target": "TrentService.Encrypt"}
 JSON = {"Content-Type": "application/x-amz-json-1.1"}
@@ -25,6 +25,9 @@ HEADER_SETS = {
     "boto3": {**KMS, **JSON, "User-Agent": "Boto3/1.40"},
     "go-v2": {**KMS, **JSON, **SDK, "Content-Length": str(len(BODY)), "User-Agent": "aws-sdk-go-v2/1.30"},
     "js-v3": {**KMS, **JSON, **SDK, **SHA, "x-amz-user-agent": "aws-sdk-js/3.600.0", "content-length": "46"},
+    "java-v2": {**KMS, **JSON, **SDK, **SHA, "Content-Length": str(len(BODY))},
+    "rust": {**KMS, **JSON, "x-amz-user-agent": "aws-sdk-rust/1.3"},
+    "curl": {"X-Amz-Target": "TrentService.Encrypt", "Content-Type": "application/x-amz-json-1.1"},
     "no signed content type": {**KMS},
     "blanks": {**KMS, **JSON, "x-amz-note": "  two   blanks \t and a tab  "},
     "empty value": {**KMS, **JSON, "x-amz-empty": ""},
@@ -40,9 +43,10 @@ def botocore_request(
     host: str = "127.0.0.1:4599",
     method: str = "POST",
     target: bytes = b"/",
+    service: str = "kms",
 ) -> HttpRequest:
     request = AWSRequest(method=method, url=url, data=BODY, headers=headers)
-    SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET, token), "kms", "eu-central-1").add_auth(request)
+    SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET, token), service, "eu-central-1").add_auth(request)
     received = [(name.encode(), value.encode()) for name, value in request.headers.items()]
     return http_request(method, target, [(b"Host", host.encode()), *received], BODY)
 
@@ -65,6 +69,46 @@ def test_a_request_signed_by_botocore_is_accepted(headers: dict[str, str], token
     assert verified.region == "eu-central-1"
     signed = {name.lower() for name in headers if name != "User-Agent"} | {"host", "x-amz-date"}
     assert verified.signed_headers == signed | ({"x-amz-security-token"} if token else set())
+
+
+@pytest.mark.parametrize("service", ["iam", "sts"])
+@pytest.mark.parametrize("more", [{}, SDK, SDK | {"Content-Length": "43"}], ids=["boto3", "js", "go"])
+def test_a_form_for_a_query_service_is_accepted(service: str, more: dict[str, str]):
+    form = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    verified = verify_twice(botocore_request({**form, **more}, service=service), frozenset({"iam", "sts"}))
+    assert (verified.service, "content-type" in verified.signed_headers) == (service, True)
+
+
+@pytest.mark.parametrize("token", [None, "FQoGZXIvYXdzEJr"], ids=["lasting", "temporary"])
+@pytest.mark.parametrize("expires_s", [1, 604_800])
+def test_what_botocore_presigns_is_no_authentication(expires_s: int, token: str | None):
+    request = AWSRequest(method="POST", url="http://127.0.0.1:4599/", data=b"{}", headers={**KMS, **JSON})
+    SigV4QueryAuth(Credentials(ACCESS_KEY_ID, SECRET, token), "kms", "eu-central-1", expires_s).add_auth(request)
+    target = request.url.removeprefix("http://127.0.0.1:4599").encode()
+    assert b"X-Amz-Signature=" in target
+    headers = [(name.encode(), value.encode()) for name, value in request.headers.items()]
+    presigned = http_request("POST", target, [(b"Host", b"127.0.0.1:4599"), *headers], b"{}")
+    with pytest.raises(Refused, match="MissingAuthenticationTokenException"):
+        Verifier().verify(presigned, time.time(), SECRETS.get, frozenset({"kms"}))
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "UNSIGNED-PAYLOAD",
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+        "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD",
+        "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER",
+        "STREAMING-AWS4-HMAC-SHA256-EVENTS",
+    ],
+)
+def test_what_botocore_signs_without_its_payload_is_refused(declared: str):
+    """botocore puts the word where the hash would stand, so the signature is the one that such clients make."""
+    request = botocore_request({**KMS, **JSON, "X-Amz-Content-SHA256": declared})
+    with pytest.raises(Refused, match=f"must not be '{declared}': sign the payload"):
+        Verifier().verify(request, time.time(), SECRETS.get, frozenset({"kms"}))
 
 
 def test_a_host_without_its_port_is_taken_as_received():
