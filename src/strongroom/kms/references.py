@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from strongroom.kms.authorization import Authorization
+from strongroom.kms.authorization import ACROSS_ACCOUNTS, Authorization
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import InvalidArnException, InvalidGrantIdException, NotFoundException
 from strongroom.kms.iam.retirement import RETIRE
@@ -25,18 +25,6 @@ from strongroom.protocol.arn import (
     format_key_missing,
     format_wrong_region,
     parse_key_ref,
-)
-
-# KMS developer guide, "AWS KMS permissions", column "Cross-account use": what can be done with another account's key.
-ACROSS_ACCOUNTS: Final = frozenset(
-    {
-        *("kms:CreateGrant", "kms:ListGrants", "kms:RetireGrant", "kms:RevokeGrant"),
-        *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
-        *("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
-        *("kms:GenerateDataKeyPair", "kms:GenerateDataKeyPairWithoutPlaintext"),
-        *("kms:GenerateMac", "kms:VerifyMac", "kms:Sign", "kms:Verify", "kms:DeriveSharedSecret"),
-        *("kms:DescribeKey", "kms:GetPublicKey", "kms:GetKeyRotationStatus"),
-    }
 )
 
 
@@ -113,7 +101,7 @@ class References:
             raise self._authorization.unseen_grant(call, RETIRE, entry, by_token=False) from None
 
     async def _find_foreign(self, action: str, parsed: KeyArn | AliasArn) -> KeyEntry | None:
-        """Another account's key, for an action that another account's keys are open to."""
+        """Another account's key, for an action that another account's keys are open to; what is kept is asked again."""
         if action not in ACROSS_ACCOUNTS:
             return None
         directory = self._directory
