@@ -21,6 +21,7 @@ from strongroom.kms.audit.heads import AuditInUseError
 from strongroom.kms.audit.segments import AuditDamagedError, AuditUnavailableError
 from strongroom.kms.config import KmsConfig, load_config
 from strongroom.kms.faults import Fault
+from strongroom.kms.identities.configured import ConfiguredError
 from strongroom.kms.process import confine, harden, use_small_pages
 from strongroom.kms.regions import CANNOT_OPEN
 from strongroom.kms.supervision import Supervisor
@@ -28,7 +29,7 @@ from strongroom.kms.telemetry.lines import LineWriter
 from strongroom.kms.telemetry.service_log import ServiceLog, log_unhandled
 
 # What an operator can do something about; anything else is ours to see in full.
-_CANNOT_START = (*CANNOT_OPEN, AuditDamagedError, AuditInUseError, AuditUnavailableError)
+_CANNOT_START = (*CANNOT_OPEN, ConfiguredError, AuditDamagedError, AuditInUseError, AuditUnavailableError)
 
 
 async def _serve(config: KmsConfig, arguments: argparse.Namespace, lines: LineWriter) -> None:

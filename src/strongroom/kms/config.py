@@ -57,6 +57,12 @@ class KmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confine_reading: list[str] = []
     confine_writing: list[str] = []
     limits: Limits = Limits()
+    # Files of the home as they are, which a confined service could not read: an operator's TOML, and the JSON documents that
+    # it names by their file names.
+    organization: str = ""
+    organization_documents: dict[str, str] = {}
+    identity_providers: str = ""
+    identity_provider_documents: dict[str, str] = {}
 
 
 def load_config(path: str, worker: str) -> KmsConfig:

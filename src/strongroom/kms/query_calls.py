@@ -22,6 +22,8 @@ from strongroom.kms.faults import Fault
 from strongroom.kms.identities.operation import Operation, perform
 from strongroom.kms.identities.operations.table import TABLE as IAM_TABLE
 from strongroom.kms.identities.sessions import require_may_call
+from strongroom.kms.identities.sts.assume_role_with_web_identity import NAME as WEB_IDENTITY
+from strongroom.kms.identities.sts.assume_role_with_web_identity import identify
 from strongroom.kms.identities.sts.table import TABLE as STS_TABLE
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.service import Service
@@ -31,6 +33,7 @@ from strongroom.kms.wire.model import Shape
 from strongroom.kms.wire.query_codec import (
     QUERY_ERRORS,
     SERVICES,
+    STS,
     QueryService,
     decode_query,
     encode_error,
@@ -38,12 +41,16 @@ from strongroom.kms.wire.query_codec import (
     error_status,
     find_operation,
 )
+from strongroom.kms.wire.sts_shapes import AssumeRoleWithWebIdentityRequest
 from strongroom.kms.wire.validation import RequestRefused
 from strongroom.protocol import query
 from strongroom.protocol.requests import HttpRequest
 
 # As KMS's unknown operations are recorded: a caller's text is no name of an event.
 _UNKNOWN: Final = "UnknownOperation"
+# A token of 20,000 characters, which need no escapes, and policies that do; nothing longer is even looked at.
+_UNSIGNED_BYTES_MAX: Final = 65_536
+_UNSIGNED_ACTION: Final = f"Action={WEB_IDENTITY}".encode()
 _ROWS: Final[dict[str, Mapping[str, Operation]]] = {"iam": IAM_TABLE, "sts": STS_TABLE}
 
 
@@ -52,6 +59,15 @@ class QueryAnswer(msgspec.Struct, frozen=True):
 
     call: Call
     record: bytes
+    code: str
+    status: int
+    body: bytes
+
+
+class Unsigned(msgspec.Struct, frozen=True):
+    """The answer to somebody who is nobody."""
+
+    request_id: str
     code: str
     status: int
     body: bytes
@@ -94,14 +110,53 @@ class QueryCalls:
             form = query.parse_form(request.body if request.method == "POST" else b"")  # 1
             name, row = _find(service, form)  # 2
             call.operation = name
-            require_may_call(service.name, name, entry.session)
             typed = decode_query(name, form)  # 3
+            if isinstance(typed, AssumeRoleWithWebIdentityRequest):
+                call.principal_entry = identify(self._home, typed)
+            else:
+                require_may_call(service.name, name, entry.session)
         except (query.MalformedForm, RequestRefused) as refused:
             then(self._answer(service, call, None, _RefusedCall(refused.code, refused.message)))
             return
         except Fault as fault:
             then(self._answer(service, call, None, fault))
             return
+        self._perform(service, call, row, typed, then)
+
+    def serve_unsigned(
+        self,
+        request: HttpRequest,
+        origin: Origin,
+        then: Callable[[QueryAnswer], None],
+        refuse: Callable[[Unsigned], None],
+    ) -> bool:
+        """The one action that needs no signature, because a web identity's token is one; False for all others.
+
+        `then` is called once for somebody whom a provider vouches for, `refuse` for everybody else.
+        """
+        body = request.body
+        if request.method != "POST" or len(body) > _UNSIGNED_BYTES_MAX or _UNSIGNED_ACTION not in body:
+            return False
+        request_id = self._ids()
+        try:
+            form = query.parse_form(body)  # 1
+            if form.get("Action") != WEB_IDENTITY:
+                return False
+            name, row = _find(STS, form)  # 2
+            typed = decode_query(name, form)  # 3
+            assert isinstance(typed, AssumeRoleWithWebIdentityRequest)
+            entry = identify(self._home, typed)
+        except (query.MalformedForm, RequestRefused, Fault) as refused:
+            text = encode_error(STS, refused.code, refused.message, request_id)
+            refuse(Unsigned(request_id, refused.code, error_status(refused.code), text))
+            return True
+        call = Call(request_id, name, entry, origin, event_source=f"{STS.name}.amazonaws.com")
+        self._perform(STS, call, row, typed, then)
+        return True
+
+    def _perform(
+        self, service: QueryService, call: Call, row: Operation, typed: Shape, then: Callable[[QueryAnswer], None]
+    ) -> None:
         call.parameters = logged_parameters(typed)
         call.request = typed
         drive(perform(self._home, call, row, typed, self._turns), partial(self._performed, service, call, then))  # 4

@@ -8,6 +8,7 @@ import msgspec
 
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
+from strongroom.kms.identities.configuration import NOTHING_CONFIGURED, IdentityConfiguration
 from strongroom.kms.keys.directory import Directory
 from strongroom.kms.limits import Limits
 from strongroom.kms.repositories import Store
@@ -27,3 +28,4 @@ class Service(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     trail: Trail
     limits: Limits = Limits()
+    configured: IdentityConfiguration = NOTHING_CONFIGURED

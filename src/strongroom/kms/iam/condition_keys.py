@@ -37,8 +37,11 @@ _MULTIVALUED: Final = frozenset(
         "kms:encryptioncontextkeys",
         "kms:grantoperations",
         "kms:resourcealiases",
+        "sts:transitivetagkeys",
     }
 )
+# Of a web identity's provider, whose keys begin with its name.
+_MULTIVALUED_CLAIMS: Final = (":amr", ":oaud")
 
 # Of these no two requests have the same value: decisions that ask for them are not worth keeping.
 VOLATILE: Final = frozenset({"aws:currenttime", "aws:epochtime"})
@@ -46,7 +49,8 @@ VOLATILE: Final = frozenset({"aws:currenttime", "aws:epochtime"})
 
 def is_multivalued(key: str) -> bool:
     """Whether a key, folded, can have several values, and so needs ForAllValues or ForAnyValue."""
-    return key in _MULTIVALUED
+    is_claim = key.endswith(_MULTIVALUED_CLAIMS) and "." in key.partition(":")[0]
+    return is_claim or key in _MULTIVALUED
 
 
 def stem(key: str) -> str:
@@ -173,11 +177,13 @@ GLOBAL_KEYS: Final = frozenset(
         "aws:principalaccount",
         "aws:principalarn",
         "aws:principalisawsservice",
+        "aws:principalorgid",
         "aws:principalservicename",
         PRINCIPAL_TAG,
         "aws:principaltype",
         "aws:requestedregion",
         "aws:resourceaccount",
+        "aws:resourceorgid",
         "aws:securetransport",
         "aws:sourceaccount",
         "aws:sourcearn",

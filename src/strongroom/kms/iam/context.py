@@ -91,6 +91,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     forwarding: Forwarding | None = None
     # What a recipient's attestation document proved, by the part of the key's name behind the colon, folded.
     attestation: Mapping[str, str] = {}
+    # Every account of the home is in one organisation, if any.
+    organization_id: str = ""
 
 
 class RequestContext:
@@ -219,6 +221,10 @@ def _token_issue_time(context: RequestContext) -> Values:
     return None if at_s is None else (_iso(at_s),)
 
 
+def _organization_id(context: RequestContext) -> Values:
+    return _text(context.surroundings.organization_id)
+
+
 def _forwarded(read: Callable[[Forwarding], object]) -> Source:
     def source(context: RequestContext) -> Values:
         forwarding = context.surroundings.forwarding
@@ -235,9 +241,11 @@ _GLOBAL: Final[dict[str, Source]] = {
     "aws:principalarn": lambda context: None if _is_service(context) else _principal_arn(context),
     "aws:principalisawsservice": lambda context: _text(_is_service(context)),
     "aws:principalservicename": lambda context: _text(context.principal.arn) if _is_service(context) else None,
+    "aws:principalorgid": lambda context: _organization_id(context) if context.principal.kind in _TYPES else None,
     "aws:principaltype": lambda context: _text(_TYPES.get(context.principal.kind)),
     "aws:requestedregion": lambda context: _text(context.surroundings.region),
     "aws:resourceaccount": lambda context: _text(context.resource_account),
+    "aws:resourceorgid": _organization_id,
     "aws:securetransport": lambda context: _text(context.surroundings.is_secure),
     "aws:sourceaccount": _forwarded(lambda forwarding: forwarding.source_account),
     "aws:sourcearn": _forwarded(lambda forwarding: forwarding.source_arn),

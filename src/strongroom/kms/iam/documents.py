@@ -61,7 +61,8 @@ _PROVIDER: Final = re.compile(
     r"arn:aws:iam::[0-9]{12}:(?:oidc|saml)-provider/[\w.:/+=,@-]{1,255}|[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}",
     re.ASCII,
 )
-_CONDITION_KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,64}:.+", re.DOTALL)
+# Before the colon stands a service, or the name of a provider of web identities.
+_CONDITION_KEY: Final = re.compile(r"[A-Za-z0-9._/~-]{1,500}:.+", re.DOTALL)
 _IDENTITY_SID: Final = re.compile(r"[A-Za-z0-9]*", re.ASCII)
 
 

@@ -359,6 +359,8 @@ def refusal_message(question: Question, decision: Decision) -> str:
     Who comes from another account and is refused by the resource's side, is told nothing of the resource. STS says that in
     fewer words than KMS.
     """
+    if question.principal.kind is PrincipalKind.WEB_IDENTITY:
+        return f"Not authorized to perform {question.action}"
     if decision.reason == _UNSEEN:
         if question.resource_policy is not None and question.resource_policy.kind is PolicyKind.TRUST:
             return (

@@ -38,6 +38,18 @@ class Assumed(msgspec.Struct, frozen=True):
         return self.record
 
 
+def account_of(role_arn: str) -> str:
+    """Whose role it would be.
+
+    Raises:
+        ValidationError: it is no role's ARN.
+    """
+    parsed = _ROLE_ARN.fullmatch(role_arn)
+    if parsed is None:
+        raise ValidationError(f"{role_arn} is invalid")
+    return parsed[1]
+
+
 async def find_assumed(service: Service, arn: str) -> Assumed:
     """The role of an ARN, in whatever account.
 
