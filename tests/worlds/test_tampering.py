@@ -541,10 +541,10 @@ def test_a_row_rewritten_by_the_forger_with_nothing_wrong_in_it_still_works(worl
 
 
 def test_a_token_too_large_for_any_frame_holds_nobody_else_up(world: World) -> None:
-    victim = world.victim()
     started = time.monotonic()
     world.require_unharmed()
     usual_s = time.monotonic() - started
+    victim = world.victim()
 
     def edits(editor: StoreEditor) -> None:
         material = editor.row("materials", key_id=victim.key_id)
