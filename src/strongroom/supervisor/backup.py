@@ -1,6 +1,7 @@
 """Back up: a copy of a home that a restore begins with, made while the service runs.
 
     strongroom.toml, limits.toml, domain/, regions/NAME/domain/     from here: they are our own
+    organization.toml, identity-providers.toml, with their folders  the same
     service/audit/, service/store.db, service/regions/NAME/store.db from a child, which reads them as the service's user
     SHA256SUMS                                                      of all of these, as sha256sum(1) reads it
 
@@ -64,6 +65,8 @@ def back_up(root: Path, to: Path) -> Report:
         copy.take(home.settings_file)  # 2
         if home.limits_file.exists():
             copy.take(home.limits_file)
+        for file in (home.organization_file, home.identity_providers_file):
+            _take_operators_files(copy, home, file)
         settings = Home(partial).settings()
         assert settings is not None, "it was copied just now"
         places: list[RegionHome] = [home, *(home.other_region(name) for name in settings.regions)]
@@ -154,6 +157,14 @@ class _Copy:
         for folder in (*(path for path in self.root.rglob("*") if path.is_dir()), self.root):
             sync_directory(folder)
         return len(sums), total
+
+
+def _take_operators_files(copy: _Copy, home: Home, file: Path) -> None:
+    """A file that an operator wrote, with the documents in the folder of its name."""
+    for document in home.operators_files(file).documents:
+        copy.take(file.with_suffix("") / document, f"{file.stem}/{document}", os.O_NOFOLLOW)
+    if file.exists():
+        copy.take(file)
 
 
 def _take_domain(copy: _Copy, home: Home, place: RegionHome) -> None:

@@ -2,6 +2,9 @@
 
     strongroom.toml        account, home region, development or not: decided at the first start; the other regions
     limits.toml            an operator's, or not there: what an account may have (`kms/limits.py`); read at every start
+    organization.toml      an operator's, or not there: limits of the whole organisation, with the documents that it names in
+                           organization/ (`kms/identities/organization.py`); read at every start
+    identity-providers.toml  the same for web identities, with key sets in identity-providers/
     seal/local.secret      opens the sealed state; the HSM's user only; never in a backup
     hsm/hsm-1.state.{a,b}  sealed state, two copies
     hsm/hsm-1.toml         the HSM's configuration
@@ -22,6 +25,7 @@ directory holds neither.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +36,9 @@ import msgspec
 from strongroom.supervisor.users import group_of
 
 _FORMAT: Final = 1
+# Ours: hundreds of the longest policies.
+_DOCUMENT_BYTES_MAX: Final = 4 << 20
+_DOCUMENT_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}\.json", re.ASCII)
 # sun_path of unix(7), with its terminating zero.
 _SOCKET_PATH_BYTES_MAX: Final = 107
 
@@ -48,6 +55,13 @@ class HomeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     region: str
     development: bool
     regions: list[str] = []
+
+
+class OperatorsFiles(msgspec.Struct, frozen=True):
+    """A TOML file that an operator wrote, and the JSON documents in the folder of its name; the service knows them."""
+
+    text: str = ""
+    documents: dict[str, str] = {}
 
 
 class RegionHome:
@@ -107,6 +121,8 @@ class Home(RegionHome):
         super().__init__(self.root, self.service, self.run_hsm)
         self.settings_file: Final = self.root / "strongroom.toml"
         self.limits_file: Final = self.root / "limits.toml"
+        self.organization_file: Final = self.root / "organization.toml"
+        self.identity_providers_file: Final = self.root / "identity-providers.toml"
         self.regions: Final = self.root / "regions"
         self.audit: Final = self.service / "audit"
         self.identity_key: Final = self.host / "identity.pem"
@@ -164,6 +180,30 @@ class Home(RegionHome):
             raise HomeError(f"{self.limits_file} names limits that cannot be any")
         return limits
 
+    def operators_files(self, file: Path) -> OperatorsFiles:
+        """One of `organization_file` and `identity_providers_file` with its folder; empty where neither is there.
+
+        Raises:
+            HomeError: something of it cannot be read, or has a name that no document has.
+        """
+        folder = file.with_suffix("")
+        if not file.exists():
+            if folder.exists():
+                raise HomeError(f"{folder} is there, but {file} is not, which says what it is for")
+            return OperatorsFiles()
+        documents: dict[str, str] = {}
+        try:
+            text = file.read_text(encoding="utf-8")
+            for path in sorted(folder.iterdir()) if folder.exists() else ():
+                if _DOCUMENT_NAME.fullmatch(path.name) is None or path.is_symlink() or not path.is_file():
+                    raise HomeError(f"{path} is no document: a file whose name ends with .json")
+                documents[path.name] = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise HomeError(f"{file}, or what belongs to it, is not readable: {error}") from None
+        if sum(map(len, (text, *documents.values()))) > _DOCUMENT_BYTES_MAX:
+            raise HomeError(f"{file} and its documents have more than {_DOCUMENT_BYTES_MAX} characters")
+        return OperatorsFiles(text, documents)
+
     def require_settings(self, *, account: str, regions: Sequence[str], development: bool) -> HomeSettings:
         """The settings, made now if this is the first start.
 
@@ -214,8 +254,9 @@ def _note(path: Path) -> None:
 
 
 def format_toml(values: Mapping[str, object]) -> str:
-    """Flat TOML: strings, numbers, booleans and lists of them (JSON's forms of these are TOML's too)."""
-    return "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items())
+    """Flat TOML: strings, numbers, booleans and lists of them (JSON's forms of these are TOML's too, but for DEL)."""
+    lines = (f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items())
+    return "".join(lines).replace("\x7f", "\\u007f")
 
 
 def write_durably(path: Path, content: bytes, mode: int, owner: int | None = None) -> None:

@@ -26,6 +26,7 @@ from strongroom.supervisor.home import (
     Home,
     HomeError,
     HomeSettings,
+    OperatorsFiles,
     RegionHome,
     format_toml,
     make_directory,
@@ -72,11 +73,13 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What a start found out: who runs as whom, what the home was made for, what its operator limits."""
+    """What a start found out: who runs as whom, what the home was made for, what its operator wrote beside it."""
 
     users: Users
     settings: HomeSettings
     limits: dict[str, int]
+    organization: OperatorsFiles
+    identity_providers: OperatorsFiles
 
 
 def prepare(home: Home, options: Options, *, restoring: bool = False) -> Prepared:
@@ -96,6 +99,8 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> Prepare
         require_nothing_lost(home, HSM_ID)  # 3
     tls = _read_tls(options)
     limits = home.limits()
+    organization = home.operators_files(home.organization_file)
+    identity_providers = home.operators_files(home.identity_providers_file)
     settings = home.require_settings(  # 4
         account=options.account, regions=options.regions, development=options.development
     )
@@ -109,7 +114,7 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> Prepare
         # Where the service's user can read them: root's own copies stay root's.
         write_durably(home.tls_certificate, tls[0], 0o644)
         write_durably(home.tls_key, tls[1], 0o400, users.kms)
-    return Prepared(users, settings, limits)
+    return Prepared(users, settings, limits, organization, identity_providers)
 
 
 def prepare_region(place: RegionHome, users: Users, *, was_made: bool, restoring: bool = False) -> None:
@@ -280,6 +285,8 @@ def write_kms_config(home: Home, options: Options, prepared: Prepared, regions: 
         "audit_keep_days": options.audit_keep_days,
         "request_log": options.request_log,
         "metrics_directory": str(home.run_metrics),
+        "organization": prepared.organization.text,
+        "identity_providers": prepared.identity_providers.text,
     }
     if not users.are_separate:
         trees = [*_SYSTEM_TREES, sys.prefix, sys.base_prefix, *strongroom.__path__, *sys.path]
@@ -287,5 +294,11 @@ def write_kms_config(home: Home, options: Options, prepared: Prepared, regions: 
         values["confine_reading"] = sorted({*reading, str(home.domain), str(home.host)})
         values["confine_writing"] = [str(home.service), str(home.run_metrics)]
     text = f"{format_toml(values)}\n[limits]\n{format_toml(prepared.limits)}"
+    for table, files in (
+        ("organization_documents", prepared.organization),
+        ("identity_provider_documents", prepared.identity_providers),
+    ):
+        named = {f'"{name}"': content for name, content in files.documents.items()}
+        text += f"\n[{table}]\n{format_toml(named)}"
     text += "".join(f"\n[[regions]]\n{format_toml(region)}" for region in regions)
     write_durably(home.kms_config, text.encode(), 0o644)

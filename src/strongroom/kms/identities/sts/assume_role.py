@@ -23,6 +23,7 @@ from strongroom.kms.identities.sts.assumed import Assumed, assumed_user, find_as
 from strongroom.kms.identities.sts.issuing import issue
 from strongroom.kms.identities.sts.session_input import require_no_mfa, require_policies, require_tags
 from strongroom.kms.service import Service
+from strongroom.kms.trail import logged_response
 from strongroom.kms.wire.sts_shapes import AssumeRoleRequest, AssumeRoleResponse
 
 
@@ -79,12 +80,14 @@ async def _run(service: Service, call: Call, request: AssumeRoleRequest, found: 
         policies.arns,
     )
     issued = await issue(service, claims, request.MinimumSessionTokenSize)
-    return AssumeRoleResponse(
+    response = AssumeRoleResponse(
         Credentials=issued.credentials,
         AssumedRoleUser=assumed_user(role, request.RoleSessionName),
         PackedPolicySize=issued.packed_percent,
         SourceIdentity=claims.source_identity or None,
     )
+    call.response_elements = logged_response(response)
+    return response
 
 
 def _transitive_keys(call: Call) -> tuple[str, ...]:

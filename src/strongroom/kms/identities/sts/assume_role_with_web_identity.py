@@ -28,6 +28,7 @@ from strongroom.kms.identities.sts.session_input import require_policies
 from strongroom.kms.identities.sts.web_tokens import WebIdentity, verify_web_token
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.service import Service
+from strongroom.kms.trail import logged_response
 from strongroom.kms.wire.sts_shapes import AssumeRoleWithWebIdentityRequest, AssumeRoleWithWebIdentityResponse
 
 NAME: Final = "AssumeRoleWithWebIdentity"
@@ -115,7 +116,7 @@ async def _run(
         identity.provider.arn(role.account),
     )
     issued = await issue(service, claims, request.MinimumSessionTokenSize)
-    return AssumeRoleWithWebIdentityResponse(
+    response = AssumeRoleWithWebIdentityResponse(
         Credentials=issued.credentials,
         SubjectFromWebIdentityToken=identity.subject,
         AssumedRoleUser=assumed_user(role, request.RoleSessionName),
@@ -124,6 +125,8 @@ async def _run(
         Audience=identity.audience,
         SourceIdentity=identity.source_identity or None,
     )
+    call.response_elements = logged_response(response)
+    return response
 
 
 ROWS: Final = {NAME: Operation(_find, _demands, _run)}

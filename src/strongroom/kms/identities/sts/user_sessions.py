@@ -18,6 +18,7 @@ from strongroom.kms.identities.sts.callers import on_nothing
 from strongroom.kms.identities.sts.issuing import issue
 from strongroom.kms.identities.sts.session_input import require_no_mfa, require_policies, require_tags
 from strongroom.kms.service import Service
+from strongroom.kms.trail import logged_response
 from strongroom.kms.wire.sts_shapes import (
     FederatedUser,
     GetFederationTokenRequest,
@@ -57,7 +58,9 @@ async def _get_session_token(
     require_no_mfa(request)
     claims = _claims(service, call, "user", request.DurationSeconds)
     issued = await issue(service, claims, request.MinimumSessionTokenSize)
-    return GetSessionTokenResponse(Credentials=issued.credentials)
+    response = GetSessionTokenResponse(Credentials=issued.credentials)
+    call.response_elements = logged_response(response)
+    return response
 
 
 def _on_federated(call: Call, request: GetFederationTokenRequest, _: None) -> list[OnIdentity]:
@@ -85,9 +88,11 @@ async def _get_federation_token(
     user = FederatedUser(
         FederatedUserId=f"{call.account}:{request.Name}", Arn=federated_user_arn(call.account, request.Name)
     )
-    return GetFederationTokenResponse(
+    response = GetFederationTokenResponse(
         Credentials=issued.credentials, FederatedUser=user, PackedPolicySize=issued.packed_percent
     )
+    call.response_elements = logged_response(response)
+    return response
 
 
 ROWS: Final = {
