@@ -217,7 +217,9 @@ def test_files_of_two_users_belong_to_who_needs_them(two_users: Installation) ->
 def test_another_regions_files_belong_to_two_users_too(two_users: Installation) -> None:
     """Made on first use: by the supervisor, who is root, in directories that are its own, and by each user in its own."""
     region = "eu-north-1"
-    kms = client("kms", two_users.port, region=region)
+    kms = client(
+        "kms", two_users.port, region=region, retries={"total_max_attempts": 5}
+    )  # A call waits 15 s, no longer.
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
     assert kms.encrypt(KeyId=key_id, Plaintext=b"x")["CiphertextBlob"]
     kms.close()
