@@ -248,6 +248,22 @@ def test_whoever_holds_a_group_or_a_policy_is_found(under_test):
         assert found("boundary_arn", limit, account_id="999999999999") == []
 
 
+def test_how_many_hold_what_is_counted_by_account(under_test):
+    limit, other = "arn:aws:iam::111122223333:policy/limit", "arn:aws:iam::111122223333:policy/other"
+    with under_test.open() as store:
+        put(store, user("anna", groups=("a", "b"), attached_policies=(limit, other), boundary_arn=other))
+        put(store, user("bob", groups=None, attached_policies=(), boundary_arn=None))
+        put(store, user("carla", groups=("b",), attached_policies=(other,), boundary_arn=other))
+
+        def counted(field, account_id=ACCOUNT):
+            return run(store, lambda s: s.count_held(UserRecord, field, account_id))
+
+        assert counted("groups") == {"a": 1, "b": 2}
+        assert counted("attached_policies") == {limit: 1, other: 2}
+        assert counted("boundary_arn") == {other: 2}
+        assert counted("boundary_arn", "999999999999") == counted("groups", "999999999999") == {}
+
+
 def test_grants_are_found_by_key_by_grantee_and_by_who_may_retire_them(under_test):
     first, second = grant("01" * 32), grant("02" * 32, name="", grantee="arn:aws:iam::111122223333:user/bob")
     elsewhere = grant("03" * 32, "key-2", retiring="")

@@ -48,7 +48,7 @@ def aliases_refusal(limit: int, usage: int) -> str:
 
 
 def test_the_defaults_are_awss_quotas() -> None:
-    """KMS developer guide, "Resource quotas", and RotateKeyOnDemand of the API reference."""
+    """KMS developer guide, "Resource quotas"; RotateKeyOnDemand of the API reference; "IAM and AWS STS quotas"."""
     assert msgspec.to_builtins(Limits()) == {
         "keys_max": 100_000,
         "aliases_per_key_max": 50,
@@ -56,6 +56,12 @@ def test_the_defaults_are_awss_quotas() -> None:
         "grants_per_key_max": 50_000,
         "on_demand_rotations_max": 25,
         "key_policy_bytes_max": 32_768,
+        "users_max": 5_000,
+        "groups_max": 300,
+        "roles_max": 1_000,
+        "managed_policies_max": 1_500,
+        "attached_policies_max": 10,
+        "trust_policy_chars_max": 2_048,
     }
 
 
