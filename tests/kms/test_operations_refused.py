@@ -8,6 +8,7 @@ The codes of refused signatures are those of `test_sigv4_refusals.py`, where the
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,10 @@ def raw(installation: Installation) -> Iterator[RawKms]:
 
 @pytest.fixture(scope="module")
 def valid(raw: RawKms) -> dict[str, Any]:
+    return valid_requests(raw)
+
+
+def valid_requests(raw: RawKms) -> dict[str, Any]:
     """For every operation of the table a request that would succeed."""
     key_id = assert_allowed(raw.call("CreateKey"))["KeyMetadata"]["KeyId"]
     name = f"alias/valid-{key_id}"
@@ -177,15 +182,27 @@ def without_authorization(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def wrong_signature(headers: Headers) -> list[tuple[bytes, bytes]]:
-    def bend(value: bytes) -> bytes:
-        return value[:-1] + (b"0" if value[-1:] != b"0" else b"1")
+    return changed(headers, b"Authorization", lambda value: value[:-1] + (b"0" if value[-1:] != b"0" else b"1"))
 
-    return [(name, bend(value) if name == b"Authorization" else value) for name, value in headers]
+
+def changed(headers: Headers, name: bytes, change: Callable[[bytes], bytes]) -> list[tuple[bytes, bytes]]:
+    return [(found, change(value) if found == name else value) for found, value in headers]
+
+
+def authorization(change: Callable[[bytes], bytes]) -> Bend:
+    return lambda headers: changed(headers, b"Authorization", change)
+
+
+def another_date(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return changed(headers, b"X-Amz-Date", lambda value: value[:-2] + b"%dZ" % (1 - int(value[-2:-1]) % 2))
+
+
+def an_unsigned_session_token(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [*headers, (b"X-Amz-Security-Token", b"FwoGZXIvYXdzE")]
 
 
 def two_authorizations(headers: Headers) -> list[tuple[bytes, bytes]]:
-    (authorization,) = [header for header in headers if header[0] == b"Authorization"]
-    return [*headers, authorization]
+    return [*headers, *(header for header in headers if header[0] == b"Authorization")]
 
 
 def another_authorization_first(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -197,6 +214,32 @@ NOBODIES: dict[str, tuple[Bend, set[str]]] = {
     "wrong signature": (wrong_signature, {"InvalidSignatureException"}),
     "two Authorization headers": (two_authorizations, {"InvalidSignatureException"}),
     "another Authorization header first": (another_authorization_first, {"InvalidSignatureException"}),
+    "no signature": (
+        authorization(lambda value: value.rpartition(b", Signature=")[0]),
+        {"IncompleteSignatureException"},
+    ),
+    "an empty signature": (
+        authorization(lambda value: value.rpartition(b"Signature=")[0] + b"Signature="),
+        {"IncompleteSignatureException", "InvalidSignatureException"},
+    ),
+    "nothing is signed": (
+        authorization(lambda value: re.sub(rb"SignedHeaders=[^,]*", b"SignedHeaders=", value)),
+        {"IncompleteSignatureException", "InvalidSignatureException"},
+    ),
+    "nobody's access key": (
+        authorization(lambda value: value.replace(b"Credential=test/", b"Credential=/")),
+        {"IncompleteSignatureException", "UnrecognizedClientException", "InvalidSignatureException"},
+    ),
+    "another scheme": (
+        authorization(lambda value: b"Basic dGVzdDp0ZXN0" if value else value),
+        {"MissingAuthenticationTokenException", "IncompleteSignatureException"},
+    ),
+    "the scheme in lower case": (
+        authorization(lambda value: value.replace(b"AWS4-HMAC-SHA256", b"aws4-hmac-sha256")),
+        {"MissingAuthenticationTokenException", "IncompleteSignatureException"},
+    ),
+    "another date than was signed": (another_date, {"InvalidSignatureException"}),
+    "a session token that was not signed": (an_unsigned_session_token, {"InvalidSignatureException"}),
 }
 PAYLOADS = (b"UNSIGNED-PAYLOAD", b"STREAMING-UNSIGNED-PAYLOAD-TRAILER", b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
 
@@ -234,6 +277,9 @@ def test_no_operation_answers_a_caller_who_is_nobody_and_nothing_changes(
             assert_refused(answer, "MissingAuthenticationTokenException")
             answer = raw.send_as_is(good, body, target=query_credential(host))
             assert_refused(answer, "InvalidSignatureException")
+            no_signature = query_credential(host).partition("&X-Amz-Signature=")[0]
+            answer = raw.send_as_is(unsigned, body, target=no_signature)
+            assert_refused(answer, "MissingAuthenticationTokenException")
             for wrong in (
                 {"secret": "Test"},
                 {"access_key_id": "TEST"},
@@ -245,8 +291,8 @@ def test_no_operation_answers_a_caller_who_is_nobody_and_nothing_changes(
                     "UnrecognizedClientException",
                 }
                 refused += 1
-            refused += 2
-    assert refused == 56 * 13
+            refused += 3
+    assert refused == 56 * 22
     assert table_dump(installation) == before
 
 
