@@ -67,8 +67,9 @@ demo: install  ## the story of an envelope in the terminal, with a real 50 MB fi
 shapes: $(VENV)/.installed-test  ## generate kms/wire/*shapes.py from the installed botocore's models
 	@$(BIN)/python scripts/generate_shapes.py
 
-docs: $(VENV)/.installed  ## generate docs/key-states.md from the table of operations and key states
+docs: $(VENV)/.installed  ## generate what repeats the code's tables: docs/key-states.md, the actions of `strongroom iam`
 	@$(BIN)/python scripts/generate_key_states.py
+	@$(BIN)/python scripts/generate_iam_actions.py
 
 lock:  ## pin the newest stable dependencies (needs uv, npm)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q requirements.in -o requirements.lock

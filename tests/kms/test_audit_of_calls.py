@@ -21,7 +21,7 @@ from testkit.raw import (
     Answer,
     RawKms,
     allow,
-    ask_admin,
+    ask_iam,
     assert_allowed,
     assert_refused,
     audit_records,
@@ -355,7 +355,7 @@ def test_no_secret_leaves_a_trace_in_any_file(installation: Installation, raw: R
     ):
         assert user.kms.call("Encrypt", request).status == 400
     assert user.kms.call("Encrypt", {"KeyId": key_id}, secret=b64(wrong_secret)).status == 400
-    ask_admin(installation, "list-access-keys", user=user.name)
+    ask_iam(installation, "ListAccessKeys", UserName=user.name)
     secrets += [base64.b64decode(answer["Plaintext"]) for answer in (data_key, random)]
     secrets += [base64.b64decode(answer["CiphertextBlob"])[-40:] for answer in (moved, data_key)]
     secrets.append(user.secret.encode())

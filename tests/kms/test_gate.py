@@ -29,8 +29,8 @@ from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.permits import KEYLESS, Permit, PermitError
 from testkit.installation import ACCOUNT, Installation
-from testkit.raw import RawKms, allow, ask_admin, assert_allowed, assert_refused, make_user, policy
-from testkit.room import ALIAS, BLOB, KEY, OTHER_KEY, PENDING_KEY, ROOT, Room
+from testkit.raw import RawKms, allow, assert_allowed, assert_refused, make_user, policy, put_policy
+from testkit.room import ALIAS, BLOB, GRANT, KEY, OTHER_KEY, PENDING_KEY, ROOT, Room
 
 # For every operation requests that would succeed; those with tags or a dry run take ways of their own.
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
@@ -272,9 +272,9 @@ def test_a_changed_user_policy_counts_from_the_next_request_on(installation: Ins
     request = {"KeyId": key["KeyId"], "Plaintext": "eA=="}
     for _ in range(5):
         assert_allowed(user.kms.call("Encrypt", request))
-        ask_admin(installation, "put-user-policy", user=user.name, policy=policy(allow("kms:Decrypt")))
+        put_policy(installation, user.name, policy(allow("kms:Decrypt")))
         assert_refused(user.kms.call("Encrypt", request), "AccessDeniedException")
-        ask_admin(installation, "put-user-policy", user=user.name, policy=policy(allow("kms:Encrypt")))
+        put_policy(installation, user.name, policy(allow("kms:Encrypt")))
 
 
 def test_a_re_pointed_alias_counts_from_the_next_request_on(raw: RawKms) -> None:

@@ -14,12 +14,12 @@ from testkit.raw import (
     User,
     alias_arn,
     allow,
-    ask_admin,
     assert_allowed,
     assert_refused,
     key_arn,
     make_user,
     policy,
+    put_policy,
 )
 
 ROOT = f"arn:aws:iam::{ACCOUNT}:root"
@@ -266,6 +266,6 @@ def test_a_policy_that_is_put_later_counts_at_the_next_request(installation: Ins
     request = {"KeyId": key_id, **PLAINTEXT, "EncryptionContext": {"app": "a"}}
     for value, expected in (("a", True), ("b", False), ("a", True)):
         statement = when("kms:Encrypt", StringEquals={"kms:EncryptionContext:app": value})
-        ask_admin(installation, "put-user-policy", user=user.name, policy=policy(statement))
+        put_policy(installation, user.name, policy(statement))
         for _ in range(2):
             assert is_allowed(user, "Encrypt", request) == expected

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testkit.installation import ACCOUNT, Installation
-from testkit.raw import RawKms, User, allow, ask_admin, assert_allowed, assert_refused, make_user, policy
+from testkit.raw import RawKms, User, allow, assert_allowed, assert_refused, make_user, policy, set_access_key
 
 ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 
@@ -144,13 +144,13 @@ def test_an_access_key_that_is_off_is_refused_from_the_next_request_on(
     user = make_user(installation, name(), policy(allow("kms:Encrypt")))
     for _ in range(3):
         assert_allowed(encrypt(user, key))
-        ask_admin(installation, "update-access-key", access_key_id=user.access_key_id, status="Inactive")
+        set_access_key(installation, user, "Inactive")
         assert_refused(
             encrypt(user, key),
             "UnrecognizedClientException",
             "The security token included in the request is invalid.",
         )
-        ask_admin(installation, "update-access-key", access_key_id=user.access_key_id, status="Active")
+        set_access_key(installation, user, "Active")
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper, lambda text: text + " ", lambda text: "x" + text])

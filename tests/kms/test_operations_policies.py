@@ -18,10 +18,10 @@ from testkit.raw import (
     RawKms,
     User,
     allow,
-    ask_admin,
     assert_allowed,
     assert_refused,
     audit_records,
+    delete_user,
     key_arn,
     make_user,
     policy,
@@ -216,8 +216,7 @@ def test_a_policy_whose_user_is_gone_still_opens_the_key_to_everybody_else(
     """The principals were looked at when the policy was put, and a stored policy stays readable."""
     user = new_user(installation)
     put(raw, key_id, policy(ROOT_MAY_ALL, allow("kms:Encrypt", Principal={"AWS": user.arn})))
-    ask_admin(installation, "delete-access-key", access_key_id=user.access_key_id)
-    ask_admin(installation, "delete-user", user=user.name)
+    delete_user(installation, user)
     assert_allowed(raw.call("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="}))
     text = policy_of(raw, key_id)
     # Putting it again is putting a policy that names nobody.

@@ -161,7 +161,7 @@ def internal_names() -> list[str]:
 def test_no_internal_name_is_an_operation(raw: RawKms) -> None:
     names = internal_names()
     assert len(names) > 40
-    assert {"GenerateHbk", "UnsealColumn", "GetHsmStatus", "create-user"} <= set(names)
+    assert {"GenerateHbk", "UnsealColumn", "GetHsmStatus", "create-account"} <= set(names)
     for name in names:
         if name in OPERATIONS:
             continue

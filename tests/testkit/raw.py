@@ -305,6 +305,11 @@ def ask_admin(installation: Installation, command: str, **arguments: str) -> Any
     return answer["result"]
 
 
+def ask_iam(installation: Installation, action: str, account: str = "", /, **form: str) -> Any:
+    """An action of IAM as an operator, with parameters as the Query protocol names them."""
+    return ask_admin(installation, "iam", account=account, action=action, form=json.dumps(form))
+
+
 def admin_line(installation: Installation, line: bytes) -> Any:
     """Send one line to the admin socket; None when it hangs up without an answer."""
     with socket.socket(socket.AF_UNIX) as connection:
@@ -335,11 +340,29 @@ class User:
 
 
 def make_user(installation: Installation, name: str, policy: Any = None) -> User:
-    text = "" if policy is None else policy if isinstance(policy, str) else json.dumps(policy)
-    ask_admin(installation, "create-user", user=name, policy=text)
-    made = ask_admin(installation, "create-access-key", user=name)
-    access_key_id, secret = made["access_key_id"], made["secret_access_key"]
+    ask_iam(installation, "CreateUser", UserName=name)
+    if policy is not None:
+        put_policy(installation, name, policy if isinstance(policy, str) else json.dumps(policy))
+    made = ask_iam(installation, "CreateAccessKey", UserName=name)["AccessKey"]
+    access_key_id, secret = made["AccessKeyId"], made["SecretAccessKey"]
     return User(name, access_key_id, secret, RawKms(installation, access_key_id, secret))
+
+
+def put_policy(installation: Installation, user: str, text: str) -> None:
+    """Give a user this inline policy in place of the one before."""
+    ask_iam(installation, "PutUserPolicy", UserName=user, PolicyName="inline", PolicyDocument=text)
+
+
+def delete_user(installation: Installation, user: User) -> None:
+    """A user as `make_user` made it, without a policy."""
+    ask_iam(installation, "DeleteAccessKey", UserName=user.name, AccessKeyId=user.access_key_id)
+    ask_iam(installation, "DeleteUser", UserName=user.name)
+
+
+def set_access_key(installation: Installation, user: User, status: str) -> None:
+    """Switch a user's access key `Active` or `Inactive`."""
+    key = {"UserName": user.name, "AccessKeyId": user.access_key_id}
+    ask_iam(installation, "UpdateAccessKey", **key, Status=status)
 
 
 def allow(*actions: str, resource: Any = "*", effect: str = "Allow", **more: Any) -> dict[str, Any]:

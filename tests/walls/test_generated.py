@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from strongroom.kms.keys import lifecycle
 from strongroom.kms.limits import Limits
@@ -17,8 +18,9 @@ ROOT = Path(__file__).parents[2]
 KEY_STATES = (ROOT / "docs" / "key-states.md").read_text(encoding="utf-8")
 
 
-def test_the_document_of_key_states_is_what_the_script_writes() -> None:
-    asked = [sys.executable, ROOT / "scripts" / "generate_key_states.py", "--check"]
+@pytest.mark.parametrize("script", ["generate_key_states.py", "generate_iam_actions.py"])
+def test_what_a_script_writes_is_what_stands_there(script: str) -> None:
+    asked = [sys.executable, ROOT / "scripts" / script, "--check"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

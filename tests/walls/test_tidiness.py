@@ -27,9 +27,10 @@ BANNED_IDENTIFIERS = {"dk", "dek", "cdk"}
 
 # Where bytes leave a Secret, and why each place must.
 EXPOSED = {
-    "kms/admin/commands.py": "a new access key's secret is told once, to the operator who asked",
+    "kms/admin/identities.py": "a new account's first secret is told once, to the operator who asked",
     "kms/app.py": "the first administrator's secret goes into a private file",
-    "kms/credentials.py": "a new secret goes to the HSM to be sealed",
+    "kms/identities/access_keys.py": "a new secret goes to the HSM to be sealed",
+    "kms/identities/operations/access_keys.py": "a new access key's secret is told once, to whoever asked for it",
     "kms/hsm_link/channel.py": "the session key derives a connection's keys",
     "kms/identities/session_tokens.py": "a new session's secret goes to the HSM to be sealed",
     "kms/identities/sts/issuing.py": "a new session's secret is told once, to whoever asked for the session",

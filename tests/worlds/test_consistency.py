@@ -21,7 +21,7 @@ import pytest
 
 import strongroom
 from testkit.installation import ACCOUNT, Installation
-from testkit.raw import Answer, Raw, User, allow, ask_admin, assert_allowed, make_user, policy
+from testkit.raw import Answer, Raw, User, allow, assert_allowed, make_user, policy, set_access_key
 from testkit.workers import Workers, connection_to, stopped
 
 WORKERS = 4
@@ -171,7 +171,7 @@ class Changing:
     def shut_the_access_key_and_open_it(self) -> None:
         by_user = {"access_key_id": self.user.access_key_id, "secret": self.user.secret}
         for status, expected in (("Inactive", "UnrecognizedClientException"), ("Active", "")):
-            ask_admin(self.installation, "update-access-key", access_key_id=self.user.access_key_id, status=status)
+            set_access_key(self.installation, self.user, status)
             self._check(
                 f"access key {status}", lambda answer, code=expected: answer.code == code, "ListKeys", {}, **by_user
             )

@@ -18,7 +18,7 @@ import pytest
 
 from strongroom.boundary.domain_token import parse_domain_token
 from testkit.installation import Installation
-from testkit.raw import allow, ask_admin, policy
+from testkit.raw import allow, make_user, policy
 from testkit.tampering import Row, StoreEditor, edited_store, flipped, open_secrets
 
 KEYS = 70  # More than a page.
@@ -34,8 +34,7 @@ def home() -> Iterator[Installation]:
         keys = [kms.create_key()["KeyMetadata"]["KeyId"] for _ in range(KEYS)]
         kms.create_alias(AliasName="alias/looked-at", TargetKeyId=keys[0])
         kms.close()
-        ask_admin(running, "create-user", user="alice", policy=policy(allow("kms:*")))
-        ask_admin(running, "create-access-key", user="alice")
+        make_user(running, "alice", policy(allow("kms:*")))
         yield running
     finally:
         running.destroy()

@@ -30,7 +30,18 @@ from strongroom.kms.hsm_link.link import ANSWER_S_MAX
 from strongroom.kms.regions import WAIT_S_MAX
 from strongroom.protocol.regions import REGIONS
 from testkit.installation import REGION, START_S_MAX, Installation, client
-from testkit.raw import Answer, Raw, RawKms, allow, assert_allowed, assert_refused, audit_records, make_user, policy
+from testkit.raw import (
+    Answer,
+    Raw,
+    RawKms,
+    allow,
+    assert_allowed,
+    assert_refused,
+    audit_records,
+    make_user,
+    policy,
+    set_access_key,
+)
 from testkit.workers import Workers, stopped
 
 HOME, OTHER, THIRD = REGION, "eu-west-1", "ap-southeast-2"
@@ -170,7 +181,7 @@ def test_users_are_the_accounts_and_their_policies_count_in_every_region(
     for region in (HOME, OTHER):
         assert_allowed(user.kms.call("CreateKey", region=region))
         assert_refused(user.kms.call("ListAliases", region=region), "AccessDeniedException")
-    ask(two.home, "update-access-key", access_key_id=user.access_key_id, status="Inactive")
+    set_access_key(two, user, "Inactive")
     for region in (HOME, OTHER):
         assert_refused(user.kms.call("ListKeys", region=region), "UnrecognizedClientException")
 

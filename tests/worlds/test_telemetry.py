@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 
 from testkit.installation import START_S_MAX, Installation, free_port
-from testkit.raw import RawKms, ask_admin, whole_lines
+from testkit.raw import RawKms, make_user, whole_lines
 from testkit.workers import stopped
 
 WORKERS = 2
@@ -170,19 +170,18 @@ def test_neither_lines_nor_metrics_hold_a_secret_or_what_customers_keep(watched:
     raw = RawKms(watched)
     for body in ({"KeyId": [word]}, {"KeyId": word, "Plaintext": word}, {word: word}):
         raw.call("Encrypt", body)
-    ask_admin(watched, "create-user", user="canary", policy="")
-    access_key = ask_admin(watched, "create-access-key", user="canary")
-    secret_texts.append(access_key["secret_access_key"])
-    RawKms(watched, access_key["access_key_id"], access_key["secret_access_key"]).call("ListKeys")
+    canary = make_user(watched, "canary")
+    secret_texts.append(canary.secret)
+    canary.kms.call("ListKeys")
     RawKms(watched, f"AKIA{word[:16].upper()}", word).call("ListKeys")
     kms.close()
-    wait_until(lambda: any(line.get("access_key_id") == access_key["access_key_id"] for line in watched.lines()))
+    wait_until(lambda: any(line.get("access_key_id") == canary.access_key_id for line in watched.lines()))
     output, (_, metrics) = watched.output.read_text(), watched.get()
     for text in secret_texts:
         assert text not in output
         assert text not in metrics
     assert key_id not in metrics
-    assert access_key["access_key_id"] not in metrics
+    assert canary.access_key_id not in metrics
     assert "canary" not in metrics
 
 

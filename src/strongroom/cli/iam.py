@@ -1,77 +1,180 @@
-"""`strongroom iam`: users and their access keys."""
+"""`strongroom iam`: users, groups, roles, policies and access keys, as an operator.
+
+Every action of IAM's API that the service has is a command, with the options of the AWS command line.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from strongroom.cli.admin_socket import AdminRefusedError, ask
+from strongroom.cli.iam_actions import ACTIONS
 
-# Command: help, then its options as (flag, argument of the admin command, help).
-_COMMANDS: Final[dict[str, tuple[str, tuple[tuple[str, str, str], ...]]]] = {
-    "create-user": (
-        "make a user",
-        (("--user", "user", "the name"), ("--policy", "policy", "file with an identity policy (default: none)")),
-    ),
-    "put-user-policy": (
-        "replace a user's policy",
-        (("--user", "user", "the name"), ("--policy", "policy", "file with an identity policy")),
-    ),
-    "list-users": ("list users", ()),
-    "create-access-key": ("make an access key; its secret is shown once", (("--user", "user", "the name"),)),
-    "delete-access-key": ("delete an access key for good", (("--access-key-id", "access_key_id", "the id"),)),
-    "delete-user": ("delete a user that has no access keys", (("--user", "user", "the name"),)),
-    "list-access-keys": ("list a user's access keys", (("--user", "user", "the name"),)),
-    "update-access-key": (
-        "activate or deactivate an access key",
-        (("--access-key-id", "access_key_id", "the id"), ("--status", "status", "Active or Inactive")),
-    ),
+_TAG: Final = re.compile(r"Key=(?P<Key>[^,]*),Value=(?P<Value>.*)", re.DOTALL)
+_FILE: Final = "file://"
+_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# What stands behind an option, by what the table of actions calls it.
+_HELP: Final = {
+    "": "a text",
+    "document": "a document, or the name of a file that holds it",
+    "flag": "yes or no",
+    "tags": "tags, each as Key=…,Value=…",
+    "texts": "texts",
 }
+AddHome = Callable[[argparse.ArgumentParser], None]
 
 
-def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
+class _Option(NamedTuple):
+    """`member` is the parameter's name in the API."""
+
+    member: str
+    kind: str
+    is_required: bool
+
+    @property
+    def flag(self) -> str:
+        return f"--{_kebab_case(self.member)}"
+
+
+def _kebab_case(name: str) -> str:
+    """`ListSSHPublicKeys` as the AWS command line spells it, `list-ssh-public-keys`."""
+    return _WORDS.sub("-", name).lower()
+
+
+def _options(spelled: str) -> list[_Option]:
+    found = []
+    for word in spelled.split():
+        member, _, kind = word.removesuffix("!").partition(":")
+        found.append(_Option(member, kind, word.endswith("!")))
+    return found
+
+
+class _OptionError(Exception):
+    """An option's value that cannot be sent; the text says why."""
+
+
+def add_parser(commands: Any, add_home: AddHome) -> None:
     parser = commands.add_parser(
         "iam",
-        help="users and access keys",
-        description="Users and access keys of the account.",
-        epilog="example: strongroom iam create-user --user alice --policy alice.json",
+        help="users, groups, roles, policies and access keys",
+        description="Identities of an account: IAM's own actions, done as an operator, whom no policy limits.",
+        epilog="example: strongroom iam put-user-policy --user-name alice --policy-name kms --policy-document alice.json",
         allow_abbrev=False,
     )
     subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
-    for name, (summary, options) in _COMMANDS.items():
-        example = " ".join(f"{flag} {flag.removeprefix('--').upper()}" for flag, _, _ in options)
-        sub = subcommands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            epilog=f"example: strongroom iam {name} {example}".rstrip(),
-            allow_abbrev=False,
-        )
-        for flag, argument, text in options:
-            sub.add_argument(
-                flag, dest=argument, help=text, required=not (name == "create-user" and flag == "--policy")
-            )
-        add_home(sub)
-        sub.set_defaults(run=_run)
+    for action in ACTIONS:
+        _add_action(subcommands, action, add_home)
+
+
+def _add_action(subcommands: Any, action: str, add_home: AddHome) -> None:
+    name, options = _kebab_case(action), _options(ACTIONS[action])
+    example = " ".join(f"{option.flag} …" for option in options if option.is_required)
+    sub = subcommands.add_parser(
+        name,
+        help=f"{action} of the IAM API",
+        description=f"{action} of the IAM API.",
+        epilog=f"example: strongroom iam {name} {example}".rstrip(),
+        allow_abbrev=False,
+    )
+    for option in options:
+        more: dict[str, Any] = {"required": option.is_required, "metavar": "…"}
+        if option.kind == "flag":
+            more = {"action": argparse.BooleanOptionalAction}
+        elif option.kind in {"tags", "texts"}:
+            more["nargs"] = "+"
+        sub.add_argument(option.flag, dest=option.member, help=_HELP[option.kind], **more)
+    sub.add_argument("--account", default="", help="the account's number (default: the main account)")
+    add_home(sub)
+    sub.set_defaults(run=_run, action=action)
 
 
 def _run(parsed: argparse.Namespace, home: Path) -> int:
-    _, options = _COMMANDS[parsed.subcommand]
-    arguments = {argument: getattr(parsed, argument) or "" for _, argument, _ in options}
-    if arguments.get("policy"):
-        arguments["policy"] = Path(arguments["policy"]).read_text(encoding="utf-8")
+    action: str = parsed.action
     try:
-        result = ask(home, parsed.subcommand, **arguments)
-    except AdminRefusedError as refused:
+        given = {option: getattr(parsed, option.member) for option in _options(ACTIONS[action])}
+        form = dict(pair for option, value in given.items() if value is not None for pair in _parameters(option, value))
+        result = _ask(home, parsed.account, action, form, follows="Marker" not in form and "MaxItems" not in form)
+    except (AdminRefusedError, _OptionError) as refused:
         print(f"strongroom: {refused}", file=sys.stderr)
         return 1
-    if parsed.json:
-        print(json.dumps(result))
-        return 0
-    for row in result if isinstance(result, list) else [result]:
-        print("  ".join(f"{name}={', '.join(v) if isinstance(v, list) else v}" for name, v in row.items()))
+    for line in [json.dumps(result)] if parsed.json else _lines(result):
+        print(line)
     return 0
+
+
+# ── the question ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _parameters(option: _Option, value: Any) -> Iterator[tuple[str, str]]:
+    """An option as the Query protocol spells it."""
+    match option.kind:
+        case "flag":
+            yield option.member, "true" if value else "false"
+        case "document":
+            yield option.member, _document(value)
+        case "texts":
+            yield from ((f"{option.member}.member.{number}", text) for number, text in enumerate(value, 1))
+        case "tags":
+            for number, text in enumerate(value, 1):
+                tag = _TAG.fullmatch(text)
+                if tag is None:
+                    raise _OptionError(f"{option.flag}: {text!r} is not of the form Key=…,Value=…")
+                yield from ((f"{option.member}.member.{number}.{part}", tag[part]) for part in ("Key", "Value"))
+        case _:
+            yield option.member, value
+
+
+def _document(value: str) -> str:
+    """The text itself, or what the file holds that it names, with `file://` or without."""
+    if value.lstrip().startswith("{"):
+        return value
+    try:
+        return Path(value.removeprefix(_FILE)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _OptionError(f"the document {value!r} cannot be read: {error}") from None
+
+
+def _ask(home: Path, account: str, action: str, form: dict[str, str], *, follows: bool) -> dict[str, Any]:
+    """The answer; of a list all of it, where `follows` says so."""
+    whole: dict[str, Any] = {}
+    while True:
+        answer: dict[str, Any] = ask(home, "iam", account=account, action=action, form=json.dumps(form))
+        marker = answer.get("Marker")
+        if not follows:
+            return answer
+        for name, value in answer.items():
+            whole[name] = whole.get(name, []) + value if isinstance(value, list) else value
+        if marker is None:
+            whole.pop("Marker", None)
+            return whole
+        form = {**form, "Marker": marker}
+
+
+# ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    """A line per thing; documents as they are, laid out."""
+    loose = {name: value for name, value in answer.items() if not isinstance(value, dict | list)}
+    loose.pop("IsTruncated", None)
+    if loose:
+        yield _line(loose)
+    for value in answer.values():
+        if isinstance(value, list):
+            yield from (_line(item) if isinstance(item, dict) else str(item) for item in value)
+        elif isinstance(value, dict) and "Statement" in value:
+            yield json.dumps(value, indent=2)
+        elif isinstance(value, dict):
+            yield _line(value)
+
+
+def _line(members: Mapping[str, Any]) -> str:
+    return "  ".join(
+        f"{name}={json.dumps(value) if isinstance(value, dict | list) else value}" for name, value in members.items()
+    )

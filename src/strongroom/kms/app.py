@@ -25,16 +25,21 @@ from strongroom.kms.admin.commands import AdminCommands
 from strongroom.kms.admin.server import AdminServer
 from strongroom.kms.audit.events import RANDOM_BYTES, EventIds
 from strongroom.kms.audit.log import AuditLog
+from strongroom.kms.chores.access_key_flush import INTERVAL_S as KEY_FLUSH_S
+from strongroom.kms.chores.access_key_flush import LAST_FLUSH_S_MAX, AccessKeyFlush
 from strongroom.kms.chores.audit_retention import INTERVAL_S as RETENTION_S
 from strongroom.kms.chores.audit_retention import AuditRetention
 from strongroom.kms.chores.region_chores import RegionChores
 from strongroom.kms.chores.schedule import repeat
 from strongroom.kms.config import KmsConfig, RegionConfig
-from strongroom.kms.credentials import Credentials, new_access_key_id, new_secret, new_user_id
+from strongroom.kms.credentials import Credentials
 from strongroom.kms.dispatch import Dispatcher
 from strongroom.kms.driver import run
 from strongroom.kms.head_keeper import HeadKeeper
 from strongroom.kms.hsm_link.host_session import HostIdentity
+from strongroom.kms.identities.access_keys import new_access_key_id, new_secret, seal_access_key
+from strongroom.kms.identities.administrators import new_administrator
+from strongroom.kms.identities.configuration import read_identity_configuration
 from strongroom.kms.identities.lookup import Lookup
 from strongroom.kms.identities.organization import UNLIMITED
 from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
@@ -60,9 +65,6 @@ _REGIONS_S_MAX: Final = 2.0
 _FINISH_S_MAX: Final = 3.0
 # And this long for its turn to sign what was recorded; whoever still keeps the heads then stops later, and signs for all.
 _LAST_HEAD_S_MAX: Final = 2.0
-_ADMINISTRATOR: Final = "admin"
-_ADMINISTRATOR_POLICY: Final = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
-
 
 _LOG = logging.getLogger("strongroom.kms")
 
@@ -100,6 +102,7 @@ class App:
         self._home = home
         self._regions = Regions(home, self._make_region, supervisor, on_first_use=config.development)
         service = home.service
+        self._key_flush = AccessKeyFlush(service.identities, service.directory.key_uses)
         lookup = Lookup(service.identities, service.main_account, UNLIMITED)
         self._credentials = Credentials(service.directory, service.link, service.gate, lookup, self._clock)
         telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
@@ -114,7 +117,7 @@ class App:
         self._head_keeper = HeadKeeper(
             Path(config.audit_directory), self._log, service.link, service.gate, home.domain_id
         )
-        commands = AdminCommands(self._regions, self._credentials, self._ids, config.worker, config.workers)
+        commands = AdminCommands(self._regions, self._ids, config.worker, config.workers)
         self._admin = AdminServer(inherited.operators, {0, os.getuid(), *config.operator_uids}, commands)
         self._tasks: list[asyncio.Task[None]] = []
         self._chores: list[RegionChores] = []
@@ -152,6 +155,7 @@ class App:
             repeat(self._config.audit_head_interval_s, "signing the audit head", self._sign_head),
             repeat(1.0, "sweeping", self._sweep),
         ]
+            repeat(KEY_FLUSH_S, "storing last uses of access keys", self._key_flush.run),
         if self._config.audit_keep_days:
             guard, days = self._chores[0].guard, self._config.audit_keep_days  # The home region's chores began first.
             retention = AuditRetention(guard, self._head_keeper, days, self._clock)
@@ -182,15 +186,7 @@ class App:
                 await self._add_access_key("test", AccessKeySecret(b"test"), "")
             return
         if config.first_access_key and not await store.list_named(UserRecord, config.account, "", 1):
-            policies = {"AdministratorAccess": _ADMINISTRATOR_POLICY}
-            user = UserRecord(
-                account=config.account,
-                name=_ADMINISTRATOR,
-                version=1,
-                user_id=new_user_id(),
-                identity_policies=policies,
-                created_at_s=self._clock(),
-            )
+            user = new_administrator(config.account, self._clock())
             access_key_id, secret = new_access_key_id(), new_secret()
             # The file first: a key that nobody was told is worse than a file whose key does not exist.
             _write_private(
@@ -198,14 +194,14 @@ class App:
                 b"[default]\naws_access_key_id = %b\naws_secret_access_key = %b\nregion = %b\n"
                 % (access_key_id.encode(), secret.expose(), self._home.name.encode()),
             )
-            await self._add_access_key(access_key_id, secret, _ADMINISTRATOR, user)
+            await self._add_access_key(access_key_id, secret, user.name, user)
 
     async def _add_access_key(
         self, access_key_id: str, secret: AccessKeySecret, user_name: str, user: UserRecord | None = None
     ) -> None:
         permit = self._home.service.gate.chore("FirstAccessKey")
-        record = await self._credentials.seal_access_key(
-            permit, access_key_id, secret, self._config.account, user_name, self._clock()
+        record = await seal_access_key(
+            self._home.link, permit, access_key_id, secret, self._config.account, user_name, self._clock()
         )
         changes = [Put(record, replaces=None)]
         if user is not None:
@@ -225,6 +221,8 @@ class App:
         await self._regions.stop_opening()
         await self._edge.finish(_FINISH_S_MAX)
         # Before the last head, so that what the chores did to the end is signed for.
+        with suppress(Exception):
+            await asyncio.wait_for(self._key_flush.run(), LAST_FLUSH_S_MAX)
         await asyncio.gather(*[chores.stop() for chores in self._chores])
         with suppress(Exception):
             await asyncio.wait_for(self._head_keeper.sign_last(self._clock()), _LAST_HEAD_S_MAX)

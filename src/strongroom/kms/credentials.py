@@ -7,18 +7,16 @@ it.
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
-from strongroom.boundary.messages import PlaintextAnswer, SealColumn, SealedAnswer, UnsealColumn
+from strongroom.boundary.messages import PlaintextAnswer, UnsealColumn
 from strongroom.boundary.secret import AccessKeySecret
 from strongroom.boundary.statuses import RefusedError
 from strongroom.kms.faults import KMSInternalException
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.link import HsmLink
+from strongroom.kms.identities.access_keys import SECRET_COLUMN
 from strongroom.kms.identities.lookup import Lookup
 from strongroom.kms.identities.records import AccessKeyRecord, AccessKeyStatus
 from strongroom.kms.identities.session_tokens import (
@@ -31,13 +29,10 @@ from strongroom.kms.identities.session_tokens import (
 )
 from strongroom.kms.identities.sessions import TEMPORARY, TEMPORARY_ID, require_unexpired, session_holder
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
-from strongroom.kms.permits import Permit
-
-SECRET_COLUMN: Final = "access_keys.sealed_secret"  # noqa: S105 -- the column's name.
 
 
 class Credentials:
-    """Finds and makes access keys."""
+    """Finds whose access keys are."""
 
     def __init__(
         self, directory: Directory, link: HsmLink, gate: Gate, lookup: Lookup, clock: Callable[[], float]
@@ -66,7 +61,7 @@ class Credentials:
         if owner is None:
             return None
         secret = AccessKeySecret(await self._unseal(SECRET_COLUMN, access_key_id, record.sealed_secret))
-        entry = PrincipalEntry(owner.principal, owner.documents, secret)
+        entry = PrincipalEntry(owner.principal, owner.documents, secret, last_use=directory.key_uses.of(access_key_id))
         directory.keep_principal(access_key_id, entry, generation)
         return entry
 
@@ -102,38 +97,3 @@ class Credentials:
             PlaintextAnswer,
         )
         return answer.plaintext
-
-    async def seal_access_key(
-        self, permit: Permit, access_key_id: str, secret: AccessKeySecret, account: str, user_name: str, now_s: float
-    ) -> AccessKeyRecord:
-        """A record for a new access key; storing it is the caller's act."""
-        answer = await self._link.call(
-            (permit,),
-            (),
-            lambda request_id: SealColumn(request_id, SECRET_COLUMN, access_key_id, secret.expose()),
-            SealedAnswer,
-        )
-        return AccessKeyRecord(
-            access_key_id=access_key_id,
-            version=1,
-            account=account,
-            user_name=user_name,
-            status=AccessKeyStatus.ACTIVE,
-            sealed_secret=answer.sealed,
-            created_at_s=now_s,
-        )
-
-
-def new_access_key_id() -> str:
-    """`AKIA` and 16 of AWS's base-32 characters."""
-    return "AKIA" + base64.b32encode(os.urandom(10)).decode()
-
-
-def new_user_id() -> str:
-    """`AIDA` and 16 of AWS's base-32 characters."""
-    return "AIDA" + base64.b32encode(os.urandom(10)).decode()
-
-
-def new_secret() -> AccessKeySecret:
-    """40 characters of base64, as AWS's are: 240 random bits."""
-    return AccessKeySecret(base64.b64encode(os.urandom(30)))

@@ -220,7 +220,7 @@ class Dispatcher:
         except Refused as refused:
             self._refuse(connection, services, refused.code, refused.message)
             return
-        self._verified(connection, request, verified, entry)
+        self._verified(connection, request, verified, entry, now_s)
 
     def _probe(self, connection: HttpConnection, target: bytes) -> None:
         """`/livez`, `/readyz` (of the home region) and `/readyz/REGION` say only yes or no, whatever the query."""
@@ -262,7 +262,7 @@ class Dispatcher:
         except Refused as refused:
             self._refuse(connection, services, refused.code, refused.message)
             return
-        self._verified(connection, request, verified, entry)
+        self._verified(connection, request, verified, entry, now_s)
 
     def _refuse(self, connection: HttpConnection, services: frozenset[str], code: str, message: str) -> None:
         """Answer somebody who is nobody: counted, not recorded one by one."""
@@ -287,7 +287,11 @@ class Dispatcher:
         services = _services_of(request)
         if services is _QUERY and (verified.region in REGIONS or self._regions.find(verified.region) is not None):
             self._call(self._home, connection, request, entry, verified.service)
+        now_s: float,
             return
+        use = entry.last_use
+        use.at_s = now_s
+        use.signed = verified
         region = self._regions.find(verified.region) or self._regions.wait_for(verified.region)
         if region is None:
             self._refuse(connection, services, "InvalidSignatureException", _REFUSED_REGION)

@@ -20,6 +20,7 @@ from strongroom.kms.driver import run
 from strongroom.kms.faults import Fault
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
 from strongroom.kms.wire.acceptor import Acceptor
+from strongroom.kms.wire.validation import RequestRefused
 
 _LINE_BYTES_MAX = 256 * 1024
 
@@ -69,8 +70,8 @@ class AdminServer:
             return {"error": "not a request"}
         except AdminError as error:
             return {"error": str(error)}
-        except Fault as fault:
-            return {"error": f"{fault.code}: {fault.message}"}
+        except (Fault, RequestRefused) as refused:
+            return {"error": f"{refused.code}: {refused.message}"}
         except (ConflictError, StoreUnavailableError, RowForgedError, AuditUnavailableError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
 

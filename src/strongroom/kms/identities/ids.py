@@ -9,6 +9,7 @@ import base64
 import os
 from typing import Final
 
+ACCESS_KEY: Final = "AKIA"
 USER: Final = "AIDA"
 GROUP: Final = "AGPA"
 ROLE: Final = "AROA"

@@ -22,6 +22,8 @@ from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_polic
 from strongroom.kms.iam.evaluate import Decision, Documents
 from strongroom.kms.iam.grants import Grant, GrantConstraints
 from strongroom.kms.iam.principals import Principal
+from strongroom.kms.identities.key_uses import KeyUse, KeyUses
+from strongroom.kms.identities.organization import UNLIMITED, Organization
 from strongroom.kms.identities.records import (
     AccessKeyRecord,
     AccountRecord,
@@ -179,12 +181,17 @@ class KeyEntry:
 class PrincipalEntry:
     """The owner of an active access key, or of a session; compared by identity, so that a changed one is another one."""
 
-    __slots__ = ("decisions", "documents", "names_resources", "principal", "secret_text", "session")
+    __slots__ = ("decisions", "documents", "last_use", "names_resources", "principal", "secret_text", "session")
 
     def __init__(
-        self, principal: Principal, documents: Documents, secret: AccessKeySecret, session: Session | None = None
+        self,
+        principal: Principal,
+        documents: Documents,
+        secret: AccessKeySecret,
+        session: Session | None = None,
+        last_use: KeyUse | None = None,
     ) -> None:
-        """`session` is what temporary credentials came with."""
+        """`session` is what temporary credentials came with, `last_use` where to note the use of permanent ones."""
         self.principal: Final = principal
         self.documents: Final = documents
         self.session: Final = session
@@ -193,6 +200,7 @@ class PrincipalEntry:
         self.decisions: Final[dict[tuple[PolicyDocument, str, str], Decision | VaryingDecision]] = {}
         # As the signature check wants it; the same object at every request, so that it need not be compared in full.
         self.secret_text: Final = secret.expose().decode()
+        self.last_use: Final = last_use or KeyUse()
 
 
 def _weight_of_principal(entry: PrincipalEntry) -> int:
@@ -263,6 +271,8 @@ class Directory:
     def sizes(self) -> dict[str, int]:
         """How many entries each cache holds."""
         caches: dict[str, _Cache[Any, Any]] = {
+        # Of this region's callers; only the home region has any.
+        self.key_uses: Final = KeyUses()
             "keys": self._keys,
             "materials": self._owners,
             "aliases": self._aliases,

@@ -6,9 +6,13 @@ from typing import Final
 
 from strongroom.kms.identities.operation import Operation
 from strongroom.kms.identities.operations import (
+    access_keys,
+    account_summary,
     attachments,
     boundaries,
+    groups,
     inline_policies,
+    other_credentials,
     policies,
     policy_uses,
     policy_versions,
@@ -19,6 +23,10 @@ from strongroom.kms.identities.operations import (
 
 TABLE: Final[dict[str, Operation]] = {
     **users.ROWS,
+    **groups.ROWS,
+    **access_keys.ROWS,
+    **other_credentials.ROWS,
+    **account_summary.ROWS,
     **roles.ROWS,
     **policies.ROWS,
     **policy_versions.ROWS,

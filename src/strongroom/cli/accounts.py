@@ -1,0 +1,49 @@
+"""`strongroom create-account` and `strongroom list-accounts`: the accounts of a home."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from strongroom.cli.admin_socket import AdminRefusedError, ask
+
+
+def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
+    create = commands.add_parser(
+        "create-account",
+        help="make an account with an administrator",
+        description="Make an account beside the main account, with the user `admin`, whose access key is shown once.",
+        epilog="example: strongroom create-account --account 111122223333 --name payroll",
+        allow_abbrev=False,
+    )
+    create.add_argument("--account", required=True, help="its number, of 12 digits")
+    create.add_argument("--name", required=True, help="what people call it")
+    listing = commands.add_parser(
+        "list-accounts",
+        help="list the accounts",
+        description="The accounts of the home, the main account first.",
+        epilog="example: strongroom list-accounts",
+        allow_abbrev=False,
+    )
+    for parser in (create, listing):
+        add_home(parser)
+        parser.set_defaults(run=_run)
+
+
+def _run(parsed: argparse.Namespace, home: Path) -> int:
+    arguments = {"account": parsed.account, "name": parsed.name} if parsed.command == "create-account" else {}
+    try:
+        result = ask(home, parsed.command, **arguments)
+    except AdminRefusedError as refused:
+        print(f"strongroom: {refused}", file=sys.stderr)
+        return 1
+    if parsed.json:
+        print(json.dumps(result))
+        return 0
+    for row in result if isinstance(result, list) else [result]:
+        print("  ".join(f"{name}={value}" for name, value in row.items()))
+    return 0
