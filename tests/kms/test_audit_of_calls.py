@@ -84,7 +84,9 @@ def test_every_call_leaves_one_outcome_and_every_mutation_an_intent_before_it(
     both = {"sourceEncryptionAlgorithm": "SYMMETRIC_DEFAULT", "destinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT"}
     target = {"AliasName": alias, "TargetKeyId": key_id}
     target_logged = {"aliasName": alias, "targetKeyId": key_id}
-    # Operation, request, what is logged of it, the keys it names, and whether key material was used.
+    granted = {"KeyId": key_id, "GranteePrincipal": ROOT, "Operations": ["Encrypt"]}
+    grants = [assert_allowed(raw.call("CreateGrant", granted))["GrantId"] for _ in range(2)]
+    # Operation, request, what is logged of it, the keys it names, and whether there is more to say of it.
     table: list[tuple[str, dict[str, Any], dict[str, Any], list[str], bool]] = [
         ("CreateAlias", target, target_logged, [arn], False),
         (
@@ -212,6 +214,32 @@ def test_every_call_leaves_one_outcome_and_every_mutation_an_intent_before_it(
         ("CancelKeyDeletion", {"KeyId": key_id}, {"keyId": key_id}, [arn], False),
         ("DisableKey", {"KeyId": key_id}, {"keyId": key_id}, [arn], False),
         ("EnableKey", {"KeyId": key_id}, {"keyId": key_id}, [arn], False),
+        (
+            "CreateGrant",
+            {**granted, "Constraints": {"EncryptionContextSubset": {"Department": "IT"}}},
+            {
+                "keyId": key_id,
+                "granteePrincipal": ROOT,
+                "operations": ["Encrypt"],
+                "constraints": {"encryptionContextSubset": {"Department": "IT"}},
+            },
+            [arn],
+            False,
+        ),
+        (
+            "RetireGrant",
+            {"KeyId": key_id, "GrantId": grants[0]},
+            {"keyId": key_id, "grantId": grants[0]},
+            [arn],
+            True,
+        ),
+        (
+            "RevokeGrant",
+            {"KeyId": key_id, "GrantId": grants[1]},
+            {"keyId": key_id, "grantId": grants[1]},
+            [arn],
+            False,
+        ),
     ]
     assert {row[0] for row in table} == set(TABLE)
     for operation, request, logged, touched, uses_material in table:
@@ -229,6 +257,8 @@ def test_every_call_leaves_one_outcome_and_every_mutation_an_intent_before_it(
             made = body["KeyMetadata"]
             assert outcome["responseElements"]["keyMetadata"]["arn"] == made["Arn"]
             keys = [made["Arn"]]
+        elif operation == "CreateGrant":
+            assert outcome["responseElements"] == {"grantId": body["GrantId"]}
         elif operation in NAME_THE_KEY:
             assert outcome["responseElements"] == {"keyId": arn}
         elif operation not in ANSWERED_IN_RECORD:
@@ -241,6 +271,8 @@ def test_every_call_leaves_one_outcome_and_every_mutation_an_intent_before_it(
                 "sourceKeyMaterialId": body["SourceKeyMaterialId"],
                 "destinationKeyMaterialId": body["DestinationKeyMaterialId"],
             }
+        if operation == "RetireGrant":
+            assert outcome["additionalEventData"] == {"grantId": grants[0]}
         assert outcome["userIdentity"] == {
             "type": "Root",
             "principalId": ACCOUNT,

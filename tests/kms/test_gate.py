@@ -33,11 +33,15 @@ from testkit.raw import RawKms, allow, assert_allowed, assert_refused, make_user
 from testkit.room import ALIAS, BLOB, GRANT, KEY, OTHER_KEY, PENDING_KEY, ROOT, Room
 
 # For every operation requests that would succeed; those with tags or a dry run take ways of their own.
+GRANTED = {"KeyId": KEY, "GranteePrincipal": ROOT, "Operations": ["DescribeKey"]}
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("CancelKeyDeletion", {"KeyId": PENDING_KEY}),
     ("CreateAlias", {"AliasName": "alias/two", "TargetKeyId": KEY}),
     ("CreateKey", {}),
     ("CreateKey", {"Tags": [{"TagKey": "a", "TagValue": "b"}]}),
+    ("CreateGrant", GRANTED),
+    ("CreateGrant", {**GRANTED, "Name": "once"}),
+    ("CreateGrant", {**GRANTED, "DryRun": True}),
     ("Decrypt", {"CiphertextBlob": BLOB}),
     ("Decrypt", {"CiphertextBlob": BLOB, "DryRun": True}),
     ("Decrypt", {"KeyId": KEY, "DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}),
@@ -70,6 +74,10 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": OTHER_KEY}),
     ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": KEY}),
     ("ReEncrypt", {"CiphertextBlob": BLOB, "DestinationKeyId": OTHER_KEY, "DryRun": True}),
+    ("RetireGrant", {"KeyId": KEY, "GrantId": GRANT}),
+    ("RetireGrant", {"KeyId": KEY, "GrantId": GRANT, "DryRun": True}),
+    ("RevokeGrant", {"KeyId": KEY, "GrantId": GRANT}),
+    ("RevokeGrant", {"KeyId": KEY, "GrantId": GRANT, "DryRun": True}),
     ("RotateKeyOnDemand", {"KeyId": KEY}),
     ("ScheduleKeyDeletion", {"KeyId": KEY}),
     ("TagResource", {"KeyId": KEY, "Tags": [{"TagKey": "a", "TagValue": "b"}]}),
