@@ -400,6 +400,23 @@ def test_another_account_needs_both_halves(said: Said, expected: str) -> None:
     assert said() == expected
 
 
+def test_a_role_of_another_account_is_refused_in_the_words_of_sts() -> None:
+    """STS does not say what of the role's side refused, whether there is such a role or not."""
+    trust = document(PolicyKind.TRUST, {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": ALICE.arn}})
+    documents = Documents((document(PolicyKind.IDENTITY, YES),))
+    question = Question(THEIRS, documents, "sts:AssumeRole", ROLE, trust, ACCOUNT)
+    decision = evaluate(question)
+    assert (decision.verdict, decision.source) == (Verdict.IMPLICIT_DENY, PolicyKind.TRUST)
+    assert refusal_message(question, decision) == (
+        f"User: {THEIRS.arn} is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
+    )
+
+
+def test_where_no_resource_is_concerned_the_callers_documents_alone_are_asked_for_keys() -> None:
+    mine = document(PolicyKind.IDENTITY, YES | {"Condition": {"StringEquals": {"a:1": "x"}}})
+    assert consulted_keys(Question(ALICE, Documents((mine,)), "kms:CreateKey", "*")) == ("a:1",)
+
+
 @pytest.mark.parametrize("identity", [None, YES, NO])
 def test_a_key_of_another_account_that_lets_nobody_in_is_like_none(identity: Json | None) -> None:
     """Class 22: what does not exist is asked for with a policy that says nothing, and the words are the same."""
