@@ -41,14 +41,11 @@ from strongroom.kms.identities.access_keys import new_access_key_id, new_secret,
 from strongroom.kms.identities.administrators import new_administrator
 from strongroom.kms.identities.configuration import read_identity_configuration
 from strongroom.kms.identities.lookup import Lookup
-from strongroom.kms.identities.organization import UNLIMITED
 from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
 from strongroom.kms.process import connections_max
 from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
-from strongroom.kms.repositories import (
-    Put,
-)
+from strongroom.kms.repositories import Put, Store
 from strongroom.kms.supervision import Supervisor
 from strongroom.kms.telemetry.families import Sources
 from strongroom.kms.telemetry.lines import LineWriter
@@ -98,13 +95,14 @@ class App:
             segment_bytes_max=config.audit_segment_bytes,
         )
         self._identity = _load_identity(config)
-        home = Region(config, config.regions[0], self._identity, self._log, self._clock, self._batch)
+        self._configured = read_identity_configuration(config)
+        home = self._open_files(config.regions[0], None)
         self._home = home
         self._regions = Regions(home, self._make_region, supervisor, on_first_use=config.development)
         service = home.service
-        self._key_flush = AccessKeyFlush(service.identities, service.directory.key_uses)
-        lookup = Lookup(service.identities, service.main_account, UNLIMITED)
+        lookup = Lookup(service.identities, service.main_account, self._configured.organization)
         self._credentials = Credentials(service.directory, service.link, service.gate, lookup, self._clock)
+        self._key_flush = AccessKeyFlush(service.identities, service.directory.key_uses)
         telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
         self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
         wanted = TLS_CONNECTIONS_MAX if config.tls_certificate else CONNECTIONS_MAX
@@ -133,8 +131,11 @@ class App:
         return Reporting(sources, listening, place, worker, is_alone=self._config.workers == 1)
 
     def _make_region(self, region: RegionConfig) -> Region:
-        identities = self._home.store
-        return Region(self._config, region, self._identity, self._log, self._clock, self._batch, identities)
+        return self._open_files(region, self._home.store)
+
+    def _open_files(self, region: RegionConfig, identities: Store | None) -> Region:
+        parts = self._identity, self._log, self._clock, self._batch
+        return Region(self._config, region, *parts, identities, self._configured)
 
     def _batch(self, work: Callable[[], None]) -> None:
         self._dispatcher.batch(work)
@@ -154,8 +155,8 @@ class App:
         chores = [
             repeat(self._config.audit_head_interval_s, "signing the audit head", self._sign_head),
             repeat(1.0, "sweeping", self._sweep),
-        ]
             repeat(KEY_FLUSH_S, "storing last uses of access keys", self._key_flush.run),
+        ]
         if self._config.audit_keep_days:
             guard, days = self._chores[0].guard, self._config.audit_keep_days  # The home region's chores began first.
             retention = AuditRetention(guard, self._head_keeper, days, self._clock)
@@ -220,9 +221,9 @@ class App:
             task.cancel()
         await self._regions.stop_opening()
         await self._edge.finish(_FINISH_S_MAX)
-        # Before the last head, so that what the chores did to the end is signed for.
         with suppress(Exception):
             await asyncio.wait_for(self._key_flush.run(), LAST_FLUSH_S_MAX)
+        # Before the last head, so that what the chores did to the end is signed for.
         await asyncio.gather(*[chores.stop() for chores in self._chores])
         with suppress(Exception):
             await asyncio.wait_for(self._head_keeper.sign_last(self._clock()), _LAST_HEAD_S_MAX)

@@ -197,6 +197,10 @@ class Authorization:
             demand.arn,
             resource_policy=demand.resource_policy,
             resource_account=demand.resource_account,
+            # Roles are under them, what IAM manages is not.
+            resource_controls=()
+            if demand.resource_policy is None
+            else self._directory.organization.resource_controls(demand.resource_account),
             context=StatedContext(stated_values(demand, call.request), self.plain_context(call, demand.action, None)),
         )
         decision = evaluate(question)
@@ -291,12 +295,20 @@ class Authorization:
             entry.arn,
             resource_policy=entry.policy,
             resource_account=entry.record.account,
+            resource_controls=entry.controls,
             grants=await self._directory.grants_naming(entry, caller.principal),
         )
 
     def _surroundings(self, call: Call) -> Surroundings:
         origin = call.origin
-        return Surroundings(self._directory.region, origin.source_ip, origin.user_agent, self._is_secure, self._clock())
+        return Surroundings(
+            self._directory.region,
+            origin.source_ip,
+            origin.user_agent,
+            self._is_secure,
+            self._clock(),
+            organization_id=self._directory.organization.organization_id,
+        )
 
     def plain_context(self, call: Call, action: str, key: KeyFacts | None) -> RequestContext:
         """What a request says of itself, without what must be looked up."""

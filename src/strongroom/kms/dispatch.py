@@ -31,7 +31,7 @@ from strongroom.kms.hsm_link.link import HsmLink
 from strongroom.kms.identities.sessions import TOKEN_HEADER, require_session
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
 from strongroom.kms.operations.table import TABLE, Operation
-from strongroom.kms.query_calls import QueryAnswer, QueryCalls
+from strongroom.kms.query_calls import QueryAnswer, QueryCalls, Unsigned
 from strongroom.kms.regions import RegionRefusedError, Regions
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
 from strongroom.kms.service import Service
@@ -54,6 +54,7 @@ _KMS: Final = frozenset({"kms"})
 _QUERY: Final = frozenset(SERVICES)
 # What refuses a request before it is one of a Query service, in that protocol's words.
 _QUERY_CODES: Final = {**query.SIGV4_ERRORS, "KMSInternalException": ("InternalFailure", 500)}
+_AUTHORIZATION: Final = b"authorization"
 _TOKEN_NAME: Final = TOKEN_HEADER.decode()
 _PROBES: Final = (b"/livez", b"/readyz")
 # Far above what competitors on one record can do to one of them, while each of their wins is a change made.
@@ -206,6 +207,12 @@ class Dispatcher:
             self._probe(connection, request.target)
             return
         services = _services_of(request)
+        if (
+            services is _QUERY
+            and request.value_of(_AUTHORIZATION) is None
+            and self._serve_unsigned(connection, request)
+        ):
+            return
         try:
             now_s = self._clock()
             verified = self._verifier.verify(request, now_s, self._find_secret, services)
@@ -280,18 +287,18 @@ class Dispatcher:
         request: HttpRequest,
         verified: Verified,
         entry: PrincipalEntry,
+        now_s: float,
     ) -> None:
+        use = entry.last_use
+        use.at_s = now_s
+        use.signed = verified
         if verified.region == self._home.region:
             self._call(self._home, connection, request, entry, verified.service)
             return
         services = _services_of(request)
         if services is _QUERY and (verified.region in REGIONS or self._regions.find(verified.region) is not None):
             self._call(self._home, connection, request, entry, verified.service)
-        now_s: float,
             return
-        use = entry.last_use
-        use.at_s = now_s
-        use.signed = verified
         region = self._regions.find(verified.region) or self._regions.wait_for(verified.region)
         if region is None:
             self._refuse(connection, services, "InvalidSignatureException", _REFUSED_REGION)
@@ -421,6 +428,17 @@ class Dispatcher:
             status, _ = _error_status(code, _KMS)
             body = _error_body(JSON_TYPE, code, fault.message, call.request_id)
         self._complete(_Completed(record, connection, call, region.region, code, status, JSON_TYPE, body))
+
+    def _serve_unsigned(self, connection: HttpConnection, request: HttpRequest) -> bool:
+        """See `QueryCalls.serve_unsigned`."""
+
+        def refuse(refusal: Unsigned) -> None:
+            self._trail.log.count_noise(refusal.code)
+            connection.answer(refusal.status, query.CONTENT_TYPE, refusal.request_id, refusal.body)
+            self._telemetry.refused(refusal.request_id, refusal.status, refusal.code, connection.peer)
+
+        origin = self._origin(connection.peer, request.value_of(b"user-agent") or b"")
+        return self._query.serve_unsigned(request, origin, partial(self._answered, connection), refuse)
 
     def _answered(self, connection: HttpConnection, answer: QueryAnswer) -> None:
         region, text = self._home.region, query.CONTENT_TYPE

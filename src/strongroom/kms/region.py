@@ -20,6 +20,7 @@ from strongroom.kms.driver import run
 from strongroom.kms.gate import Gate
 from strongroom.kms.hsm_link.host_session import HostIdentity
 from strongroom.kms.hsm_link.link import HsmLink
+from strongroom.kms.identities.configuration import NOTHING_CONFIGURED, IdentityConfiguration
 from strongroom.kms.keys.directory import Directory
 from strongroom.kms.repositories import ConflictError, Put, SettingRecord, Store
 from strongroom.kms.service import Service
@@ -45,6 +46,7 @@ class Region:
         clock: Callable[[], float],
         batch: Batch,
         identities: Store | None = None,
+        configured: IdentityConfiguration = NOTHING_CONFIGURED,
     ) -> None:
         """Open the files; `batch` does what a frame of answers resumes. Without `identities`, this is the home region.
 
@@ -60,7 +62,7 @@ class Region:
             folder.mkdir(mode=0o700, exist_ok=True)
         self.store: Final = SqliteStore(path)
         self.link: Final = HsmLink(region.hsm_socket, identity, domain, batch)
-        directory = Directory(self.store, region.name)
+        directory = Directory(self.store, region.name, configured.organization)
         ids = EventIds(os.urandom(RANDOM_BYTES))
         trail = Trail(log, region.name, clock, ids, is_strict=config.strict_audit)
         gate = Gate(directory, trail.intent, clock, is_secure=bool(config.tls_certificate))
@@ -74,6 +76,7 @@ class Region:
             clock=clock,
             trail=trail,
             limits=config.limits,
+            configured=configured,
         )
 
     async def open(self) -> None:

@@ -119,8 +119,8 @@ class KeyEntry:
     """A KMS key with everything that a request needs of it."""
 
     __slots__ = (
-        *("_decides_alone", "_decisions", "arn", "current", "grants", "has_grants", "materials", "policy", "record"),
-        "touched_part",
+        *("_decides_alone", "_decisions", "arn", "controls", "current", "grants", "has_grants", "materials"),
+        *("policy", "record", "touched_part"),
     )
 
     def __init__(
@@ -130,8 +130,9 @@ class KeyEntry:
         policy: PolicyDocument | None = None,
         *,
         has_grants: bool = False,
+        controls: tuple[PolicyDocument, ...] = (),
     ) -> None:
-        """`policy` is the parsed key policy, where it was parsed already."""
+        """`policy` is the parsed key policy, where it was parsed already; `controls` are the organisation's."""
         self.record: Final = record
         self.arn: Final = format_key_arn(PARTITION, record.region, record.account, record.key_id)
         self.policy: Final[PolicyDocument] = policy or parse_key_policy(record.key_policy)
@@ -141,8 +142,12 @@ class KeyEntry:
         self.touched_part: tuple[str | None, bytes] | None = None
         # Whether decisions depend on which key this is, or would keep a long document alive after its keys.
         self._decides_alone: Final = (
-            has_grants or self.policy.names_resources or len(record.key_policy) > _SHORT_POLICY_CHARS_MAX
+            has_grants
+            or self.policy.names_resources
+            or any(control.names_resources for control in controls)
+            or len(record.key_policy) > _SHORT_POLICY_CHARS_MAX
         )
+        self.controls: Final = controls
         self.has_grants: Final = has_grants
         # Those that were asked for, by grantee: a key may have 50,000.
         self.grants: dict[str, tuple[Grant, ...]] = _NO_GRANTS
@@ -195,12 +200,12 @@ class PrincipalEntry:
         self.principal: Final = principal
         self.documents: Final = documents
         self.session: Final = session
+        self.last_use: Final = last_use or KeyUse()
         self.names_resources: Final = any(policy.names_resources for policy in documents.all())
         # Those that are the same for every key of an account with that policy.
         self.decisions: Final[dict[tuple[PolicyDocument, str, str], Decision | VaryingDecision]] = {}
         # As the signature check wants it; the same object at every request, so that it need not be compared in full.
         self.secret_text: Final = secret.expose().decode()
-        self.last_use: Final = last_use or KeyUse()
 
 
 def _weight_of_principal(entry: PrincipalEntry) -> int:
@@ -249,9 +254,10 @@ class _Cache(Generic[K, V]):
 class Directory:
     """The records of one region, of all accounts."""
 
-    def __init__(self, store: Store, region: str) -> None:
+    def __init__(self, store: Store, region: str, organization: Organization = UNLIMITED) -> None:
         self.store: Final = store
         self.region: Final = region
+        self.organization: Final = organization
         # By account, and by key id.
         self._key_counts: dict[str, RecordCount] = {}
         self._grant_counts: dict[str, RecordCount] = {}
@@ -265,14 +271,14 @@ class Directory:
         # record changes.
         self._references: _Cache[tuple[str, str], KeyEntry] = _Cache(_weight_of_key)
         self._principals: _Cache[str, PrincipalEntry] = _Cache(_weight_of_principal)
+        # Of this region's callers; only the home region has any.
+        self.key_uses: Final = KeyUses()
         # Grows with every change seen: a read that was under way when it grew is not kept.
         self._generation = 0
 
     def sizes(self) -> dict[str, int]:
         """How many entries each cache holds."""
         caches: dict[str, _Cache[Any, Any]] = {
-        # Of this region's callers; only the home region has any.
-        self.key_uses: Final = KeyUses()
             "keys": self._keys,
             "materials": self._owners,
             "aliases": self._aliases,
@@ -379,7 +385,8 @@ class Directory:
             found = await self.store.key_with_materials(key_id)
             if found is None or found.record.region != self.region:
                 return None
-            entry = KeyEntry(found.record, found.materials, has_grants=found.has_grants)
+            controls = self.organization.resource_controls(found.record.account)
+            entry = KeyEntry(found.record, found.materials, has_grants=found.has_grants, controls=controls)
             if generation == self._generation:
                 self._keys.put(key_id, entry)
         return entry
