@@ -25,7 +25,8 @@ def user_identity(entry: PrincipalEntry) -> UserIdentity:
         return UserIdentity(
             type=principal.kind.value,
             principalId=principal.principal_id,
-            userName=principal.user_name,
+            # The token's subject; it is no user of ours, whom policies could ask for.
+            userName=principal.session_name,
             identityProvider=principal.federated_provider,
         )
     return UserIdentity(
