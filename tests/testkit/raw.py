@@ -265,7 +265,7 @@ def alias_arn(name: str, region: str = REGION, account: str = ACCOUNT, partition
 
 
 # What chores write by themselves at any moment, and the log of changes that they leave.
-CHORES_TABLES = ("marks", "leases", "key_usage", "changes", "sqlite_sequence")
+CHORES_TABLES = ("marks", "leases", "key_usage", "access_key_usage", "changes", "sqlite_sequence")
 
 
 def table_dump(installation: Installation) -> list[str]:
