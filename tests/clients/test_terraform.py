@@ -35,7 +35,7 @@ def terraform(installation: Installation, tmp_path: Path) -> Terraform:
 @pytest.fixture(scope="module", autouse=True)
 def alice(installation: Installation) -> None:
     """The second stage's policy names a user: a policy that names nobody is refused, here as with AWS."""
-    installation.cli("iam", "create-user", "--home", str(installation.home), "--user", "terraform-alice")
+    installation.cli("iam", "create-user", "--home", str(installation.home), "--user-name", "terraform-alice")
 
 
 def values_of(stage: str) -> str:

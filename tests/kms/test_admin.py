@@ -14,7 +14,19 @@ import pytest
 from strongroom.kms.admin.commands import _TABLE
 from strongroom.kms.admin.server import AdminServer
 from testkit.installation import ACCOUNT, REGION, Installation
-from testkit.raw import RawKms, admin_line, allow, ask_admin, assert_allowed, audit_records, nothing_breaks, policy
+from testkit.raw import (
+    RawKms,
+    admin_line,
+    allow,
+    ask_admin,
+    ask_iam,
+    assert_allowed,
+    audit_records,
+    make_user,
+    nothing_breaks,
+    policy,
+    set_access_key,
+)
 
 
 def name() -> str:
@@ -27,63 +39,123 @@ def refusal(installation: Installation, command: str, **arguments: Any) -> str:
     return str(answer["error"])
 
 
+def iam_refusal(installation: Installation, action: str, account: str = "", /, **form: str) -> str:
+    return refusal(installation, "iam", account=account, action=action, form=json.dumps(form))
+
+
 def test_users_and_access_keys_are_made_and_listed(installation: Installation) -> None:
-    user = name()
-    made = ask_admin(installation, "create-user", user=user, policy=policy(allow("kms:ListKeys")))
-    assert made == {"user": user, "user_id": made["user_id"]}
-    assert made["user_id"].startswith("AIDA")
-    listed = {row["user"]: row for row in ask_admin(installation, "list-users")}
-    assert listed[user] == {**made, "policies": ["inline"]}
-    keys = [ask_admin(installation, "create-access-key", user=user) for _ in range(2)]
-    assert ask_admin(installation, "list-access-keys", user=user) == sorted(
-        [{"access_key_id": key["access_key_id"], "status": "Active"} for key in keys], key=lambda k: k["access_key_id"]
-    )
-    for key in keys:
-        assert (key["access_key_id"][:4], len(key["access_key_id"]), len(key["secret_access_key"])) == ("AKIA", 20, 40)
-        assert_allowed(RawKms(installation, key["access_key_id"], key["secret_access_key"]).call("ListKeys"))
-    assert refusal(installation, "create-access-key", user=user) == f"the user {user} has 2 access keys already"
+    user = make_user(installation, name(), policy(allow("kms:ListKeys")))
+    listed = ask_iam(installation, "ListAccessKeys", UserName=user.name)["AccessKeyMetadata"]
+    assert [(key["AccessKeyId"], key["Status"]) for key in listed] == [(user.access_key_id, "Active")]
+    assert (user.access_key_id[:4], len(user.access_key_id), len(user.secret)) == ("AKIA", 20, 40)
+    assert_allowed(user.kms.call("ListKeys"))
+    found = ask_iam(installation, "GetUser", UserName=user.name)["User"]
+    assert (found["UserId"][:4], found["Arn"], found["Path"]) == ("AIDA", user.arn, "/")
+    assert found["CreateDate"].endswith("Z")
+    shown = ask_iam(installation, "GetUserPolicy", UserName=user.name, PolicyName="inline")
+    assert shown["PolicyDocument"]["Statement"] == [allow("kms:ListKeys")]
 
 
 @pytest.mark.parametrize("user", ["", "a b", "a/b", "ä", "x" * 65, "*", "${*}", "a\n", "a:b"])
 def test_a_user_name_is_refused(installation: Installation, user: str) -> None:
-    words = "a user name has 1 to 64 letters, digits and _+=,.@-"
-    assert refusal(installation, "create-user", user=user, policy="") == words
+    assert iam_refusal(installation, "CreateUser", UserName=user).startswith("ValidationError: ")
 
 
 @pytest.mark.parametrize("extra", ["+=,.@-_", "A" * 40])
 def test_a_user_name_is_taken(installation: Installation, extra: str) -> None:
-    ask_admin(installation, "create-user", user=name() + extra, policy="")
+    ask_iam(installation, "CreateUser", UserName=name() + extra)
 
 
 def test_what_does_not_exist_or_exists_is_said(installation: Installation) -> None:
     user = name()
-    ask_admin(installation, "create-user", user=user, policy="")
-    assert refusal(installation, "create-user", user=user, policy="") == f"the user {user} exists already"
-    nobody = f"there is no user {user}-x"
-    assert refusal(installation, "put-user-policy", user=f"{user}-x", policy=policy(allow("*"))) == nobody
-    assert refusal(installation, "create-access-key", user=f"{user}-x") == nobody
-    assert refusal(installation, "list-access-keys", user=f"{user}-x") == nobody
-    assert refusal(installation, "update-access-key", access_key_id="AKIAX", status="Active") == (
-        "there is no access key AKIAX"
-    )
-    key = ask_admin(installation, "create-access-key", user=user)["access_key_id"]
-    for status in ("active", "", "Deleted"):
-        words = "the status is Active or Inactive"
-        assert refusal(installation, "update-access-key", access_key_id=key, status=status) == words
+    ask_iam(installation, "CreateUser", UserName=user)
+    taken = f"EntityAlreadyExists: User with name {user} already exists."
+    assert iam_refusal(installation, "CreateUser", UserName=user) == taken
+    nobody = f"NoSuchEntity: The user with name {user}-x cannot be found."
+    for action in ("CreateAccessKey", "DeleteUser", "GetUser", "ListAccessKeys"):
+        assert iam_refusal(installation, action, UserName=f"{user}-x") == nobody
+    key = {"UserName": user, "AccessKeyId": "AKIA" + "X" * 16}
+    words = f"NoSuchEntity: The Access Key with id {key['AccessKeyId']} cannot be found."
+    assert iam_refusal(installation, "DeleteAccessKey", **key) == words
+    assert iam_refusal(installation, "UpdateAccessKey", **key, Status="Inactive") == words
+    for status in ("active", "", "Deleted", "Expired"):
+        assert iam_refusal(installation, "UpdateAccessKey", **key, Status=status).startswith("ValidationError: ")
+
+
+@pytest.mark.parametrize(
+    "action", ["", "Encrypt", "AssumeRole", "createUser", "create-user", "__init__", "DeleteAccount"]
+)
+def test_what_is_no_action_of_iam_is_refused(installation: Installation, action: str) -> None:
+    assert iam_refusal(installation, action) == f"ValidationError: there is no action {action!r}"
+
+
+@pytest.mark.parametrize("form", ["", "nothing", "[]", '{"UserName":1}', '{"UserName":["x"]}', "[" * 100_000])
+def test_parameters_that_are_no_texts_are_refused(installation: Installation, form: str) -> None:
+    with nothing_breaks(installation):
+        said = refusal(installation, "iam", account="", action="CreateUser", form=form)
+    assert said == "MalformedInput: The parameters are no object of texts."
 
 
 def test_a_policy_that_would_not_be_evaluated_is_refused_and_leaves_nothing(installation: Installation) -> None:
     user = name()
+    ask_iam(installation, "CreateUser", UserName=user)
     bad = policy(allow("kms:*", Condition={"Equals": {}}))
-    words = "the policy is refused: Statement[0].Condition: there is no condition operator 'Equals'"
-    before = len(audit_records(installation))
-    assert refusal(installation, "create-user", user=user, policy=bad) == words
-    assert len(audit_records(installation)) == before
-    ask_admin(installation, "create-user", user=user, policy="")
-    before = len(audit_records(installation))
-    assert refusal(installation, "put-user-policy", user=user, policy=bad) == words
-    assert refusal(installation, "put-user-policy", user=user, policy="").startswith("the policy is refused")
-    assert len(audit_records(installation)) == before
+    said = iam_refusal(installation, "PutUserPolicy", UserName=user, PolicyName="p", PolicyDocument=bad)
+    assert said.startswith("MalformedPolicyDocument: ")
+    assert ask_iam(installation, "ListUserPolicies", UserName=user)["PolicyNames"] == []
+
+
+# ── accounts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def account_number() -> str:
+    return f"{uuid.uuid4().int % 10**11 + 10**11:012}"
+
+
+def test_an_account_is_made_with_an_administrator_who_may_do_everything_in_it_and_nothing_elsewhere(
+    installation: Installation,
+) -> None:
+    account = account_number()
+    made = ask_admin(installation, "create-account", account=account, name="payroll")
+    assert {"account": account, "name": "payroll"} in ask_admin(installation, "list-accounts")
+    administrator = RawKms(installation, made["access_key_id"], made["secret_access_key"])
+    key = assert_allowed(administrator.call("CreateKey"))["KeyMetadata"]
+    assert key["AWSAccountId"] == account
+    users = ask_iam(installation, "ListUsers", account)["Users"]
+    assert [user["Arn"] for user in users] == [f"arn:aws:iam::{account}:user/admin"]
+    assert made["user"] == "admin"
+    assert "admin" not in {user["UserName"] for user in ask_iam(installation, "ListUsers")["Users"]}
+
+
+@pytest.mark.parametrize(
+    "account", ["", "1", "12345678901", "1234567890123", "12345678901x", "１２３４５６７８９０１２", "main"]
+)
+def test_what_is_no_account_number_makes_no_account(installation: Installation, account: str) -> None:
+    said = refusal(installation, "create-account", account=account, name="x")
+    assert said == "ValidationError: an account has a number of 12 digits"
+
+
+@pytest.mark.parametrize("called", ["", "x" * 51, "a\nb", "ä"])
+def test_a_name_that_nobody_can_read_makes_no_account(installation: Installation, called: str) -> None:
+    said = refusal(installation, "create-account", account=account_number(), name=called)
+    assert said == "ValidationError: the name of an account has 1 to 50 printable ASCII characters"
+
+
+def test_an_account_is_made_once_and_the_main_account_never(installation: Installation) -> None:
+    account = account_number()
+    ask_admin(installation, "create-account", account=account, name="one")
+    for taken in (account, ACCOUNT):
+        said = refusal(installation, "create-account", account=taken, name="two")
+        assert said == f"EntityAlreadyExists: There is an account {taken} already."
+
+
+def test_in_an_account_that_is_not_there_nothing_is_done(installation: Installation) -> None:
+    account = account_number()
+    assert iam_refusal(installation, "ListUsers", account) == f"NoSuchEntity: There is no account {account}."
+    assert iam_refusal(installation, "CreateUser", account, UserName="x").startswith("NoSuchEntity: ")
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("command", sorted(_TABLE))
@@ -125,22 +197,30 @@ def test_a_line_without_end_is_hung_up_on(installation: Installation) -> None:
 
 
 def test_every_change_is_recorded_with_intent_and_outcome_and_its_operator(installation: Installation) -> None:
-    user = name()
     before = len(audit_records(installation))
-    ask_admin(installation, "create-user", user=user, policy=policy(allow("*")))
-    key = ask_admin(installation, "create-access-key", user=user)
-    ask_admin(installation, "put-user-policy", user=user, policy=policy(allow("kms:*")))
-    ask_admin(installation, "update-access-key", access_key_id=key["access_key_id"], status="Inactive")
+    user = make_user(installation, name(), policy(allow("*")))
+    set_access_key(installation, user, "Inactive")
+    iam_refusal(installation, "DeleteUser", UserName=user.name)
+    ask_iam(installation, "GetUser", UserName=user.name)
+    made = ask_admin(installation, "create-account", account=account_number(), name="recorded")
     events = [event for event in audit_records(installation)[before:] if event["sourceIPAddress"] == "admin-socket"]
-    assert [(event["eventName"], event.get("phase")) for event in events] == [
-        (command, phase)
-        for command in ("create-user", "create-access-key", "put-user-policy", "update-access-key")
-        for phase in ("intent", None)
+    actions = ("CreateUser", "PutUserPolicy", "CreateAccessKey", "UpdateAccessKey", "DeleteUser")
+    assert [
+        (event["eventName"], event["eventSource"], event.get("phase"), event.get("errorCode")) for event in events
+    ] == [
+        *(
+            (action, "iam.amazonaws.com", phase, "DeleteConflict" if action == "DeleteUser" and phase is None else None)
+            for action in actions
+            for phase in ("intent", None)
+        ),
+        *(("create-account", "kms.amazonaws.com", phase, None) for phase in ("intent", None)),
     ]
     for event in events:
         assert (event["userIdentity"]["type"], event["readOnly"]) == ("StrongroomOperator", False)
-        assert "policy" not in event["requestParameters"]
-        assert key["secret_access_key"] not in str(event)
+        assert not any(secret in str(event) for secret in (user.secret, made["secret_access_key"]))
+    created = events[5]["responseElements"]["accessKey"]
+    assert (created["accessKeyId"], created["userName"]) == (user.access_key_id, user.name)
+    assert events[-1]["responseElements"]["access_key_id"] == made["access_key_id"]
 
 
 def test_the_status_says_how_hsm_and_audit_are(installation: Installation) -> None:

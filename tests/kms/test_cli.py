@@ -1,11 +1,11 @@
-"""The command line as a user meets it: help with examples, users and access keys, JSON, and errors that say what to do."""
+"""The command line as a user meets it: help with examples, identities and accounts, JSON, and errors that say what to do."""
 
 from __future__ import annotations
 
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 
 from testkit.installation import ACCOUNT, Installation
 
-COMMANDS = ["up", "hsm", "kms", "restore", "iam", "doctor", "demo", "audit verify"]
+COMMANDS = ["up", "hsm", "kms", "restore", "iam", "iam create-account", "doctor", "demo", "audit verify"]
 IAM_COMMANDS = [
-    *("create-user", "put-user-policy", "list-users", "create-access-key", "list-access-keys", "update-access-key"),
+    *("create-user", "put-user-policy", "list-users", "create-access-key", "list-ssh-public-keys", "list-mfa-devices"),
 ]
 MAY_MAKE_RANDOM = {
     "Version": "2012-10-17",
@@ -98,86 +98,131 @@ def test_a_command_that_is_none_is_answered_with_the_usage(idle: Installation, a
     assert "Traceback" not in done.stderr
 
 
-# ── users and access keys ───────────────────────────────────────────────────────────────────────────────────────────
+# ── identities ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_user_is_made_given_a_key_listed_and_shut_out(
     installation: Installation, user: str, policy_file: str
 ) -> None:
-    made = iam(installation, "create-user", "--user", user, "--policy", policy_file)
-    assert made["user"] == user
-    listed = {row["user"]: row for row in iam(installation, "list-users")}
-    assert listed[user] == {"user": user, "user_id": made["user_id"], "policies": ["inline"]}
-    key = iam(installation, "create-access-key", "--user", user)
-    access_key_id, secret = key["access_key_id"], key["secret_access_key"]
+    made = iam(installation, "create-user", "--user-name", user)["User"]
+    iam(installation, "put-user-policy", "--user-name", user, "--policy-name", "p", "--policy-document", policy_file)
+    assert {row["UserName"]: row for row in iam(installation, "list-users")["Users"]}[user] == made
+    key = iam(installation, "create-access-key", "--user-name", user)["AccessKey"]
+    access_key_id, secret = key["AccessKeyId"], key["SecretAccessKey"]
     assert (len(access_key_id), access_key_id[:4], len(secret)) == (20, "AKIA", 40)
-    assert iam(installation, "list-access-keys", "--user", user) == [
-        {"access_key_id": access_key_id, "status": "Active"}
-    ]
+    of_user = ("--user-name", user)
+    (listed,) = iam(installation, "list-access-keys", *of_user)["AccessKeyMetadata"]
+    assert (listed["AccessKeyId"], listed["Status"]) == (access_key_id, "Active")
     sts, kms = installation.sts(access_key_id, secret), installation.kms(access_key_id, secret)
     assert sts.get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/{user}"
     assert len(kms.generate_random(NumberOfBytes=8)["Plaintext"]) == 8
     with pytest.raises(ClientError, match="AccessDenied"):
         kms.list_keys()
-    iam(installation, "update-access-key", "--access-key-id", access_key_id, "--status", "Inactive")
+    of_key = (*of_user, "--access-key-id", access_key_id)
+    assert iam(installation, "update-access-key", *of_key, "--status", "Inactive") == {}
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
         kms.generate_random(NumberOfBytes=8)
-    assert iam(installation, "list-access-keys", "--user", user)[0]["status"] == "Inactive"
-    iam(installation, "update-access-key", "--access-key-id", access_key_id, "--status", "Active")
+    iam(installation, "update-access-key", *of_key, "--status", "Active")
     assert len(kms.generate_random(NumberOfBytes=8)["Plaintext"]) == 8
     sts.close()
     kms.close()
 
 
-def test_a_user_without_a_policy_may_do_nothing_until_one_is_put(
-    installation: Installation, user: str, policy_file: str
+@pytest.mark.parametrize("spell", [str, "file://{}".format, lambda name: Path(name).read_text(encoding="utf-8")])
+def test_a_document_is_given_by_the_name_of_its_file_or_as_it_is(
+    installation: Installation, user: str, policy_file: str, spell: Callable[[str], str]
 ) -> None:
-    iam(installation, "create-user", "--user", user)
-    key = iam(installation, "create-access-key", "--user", user)
-    kms = installation.kms(key["access_key_id"], key["secret_access_key"])
-    with pytest.raises(ClientError, match="AccessDenied"):
-        kms.generate_random(NumberOfBytes=8)
-    assert iam(installation, "put-user-policy", "--user", user, "--policy", policy_file) == {"user": user}
-    assert len(kms.generate_random(NumberOfBytes=8)["Plaintext"]) == 8
-    kms.close()
+    iam(installation, "create-user", "--user-name", user)
+    named = ("--user-name", user, "--policy-name", "p")
+    iam(installation, "put-user-policy", *named, "--policy-document", spell(policy_file))
+    assert iam(installation, "get-user-policy", *named)["PolicyDocument"] == MAY_MAKE_RANDOM
+    shown = installation.cli("iam", "get-user-policy", *named, "--home", str(installation.home)).stdout
+    assert shown.startswith(f"UserName={user}  PolicyName=p\n{{")
+
+
+def test_tags_lists_and_flags_reach_the_service_as_they_are_meant(installation: Installation, user: str) -> None:
+    tagged = ("--user-name", user, "--tags", "Key=team,Value=a=b c", "Key=empty,Value=")
+    assert iam(installation, "create-user", *tagged)["User"]["Tags"] == [
+        {"Key": "team", "Value": "a=b c"},
+        {"Key": "empty", "Value": ""},
+    ]
+    iam(installation, "untag-user", "--user-name", user, "--tag-keys", "empty", "missing")
+    assert iam(installation, "list-user-tags", "--user-name", user)["Tags"] == [{"Key": "team", "Value": "a=b c"}]
+    said = refused(installation, "iam", "tag-user", "--user-name", user, "--tags", "team=x")
+    assert "'team=x' is not of the form Key=…,Value=…" in said
+
+
+def test_a_list_is_whole_however_many_pages_it_has(installation: Installation, user: str) -> None:
+    names = [f"{user}-{number}" for number in range(102)]
+    root = installation.client("iam")
+    for name in names:
+        root.create_user(UserName=name, Path=f"/{user}/")
+    root.close()
+    prefixed = ("list-users", "--path-prefix", f"/{user}/")
+    assert {row["UserName"] for row in iam(installation, *prefixed)["Users"]} == set(names)
+    page = iam(installation, *prefixed, "--max-items", "3")
+    assert (len(page["Users"]), page["IsTruncated"]) == (3, True)
+    rest = iam(installation, *prefixed, "--max-items", "3", "--marker", page["Marker"])
+    assert not {row["UserName"] for row in page["Users"]} & {row["UserName"] for row in rest["Users"]}
 
 
 def test_for_people_the_answer_is_a_line_per_thing(installation: Installation, user: str) -> None:
     home = ("--home", str(installation.home))
-    assert installation.cli("iam", "create-user", "--user", user, *home).stdout.startswith(f"user={user}  user_id=")
-    line = installation.cli("iam", "create-access-key", "--user", user, *home).stdout.strip()
-    assert [part.split("=")[0] for part in line.split("  ")] == ["user", "access_key_id", "secret_access_key"]
+    made = installation.cli("iam", "create-user", "--user-name", user, *home).stdout
+    assert made.startswith(f"Path=/  UserName={user}  UserId=AIDA")
+    line = installation.cli("iam", "create-access-key", "--user-name", user, *home).stdout.strip()
+    told = [part.split("=")[0] for part in line.split("  ")]
+    assert told == ["UserName", "AccessKeyId", "Status", "SecretAccessKey", "CreateDate"]
     lines = installation.cli("iam", "list-users", *home).stdout.splitlines()
-    assert len([line for line in lines if line.startswith(f"user={user} ")]) == 1
+    assert len([line for line in lines if f"  UserName={user}  " in line]) == 1
+    assert installation.cli("iam", "list-groups-for-user", "--user-name", user, *home).stdout == ""
 
 
 def test_a_secret_is_told_once_and_by_no_other_command(installation: Installation, user: str) -> None:
-    iam(installation, "create-user", "--user", user)
-    secret = iam(installation, "create-access-key", "--user", user)["secret_access_key"]
-    for command in (("list-users",), ("list-access-keys", "--user", user)):
+    iam(installation, "create-user", "--user-name", user)
+    secret = iam(installation, "create-access-key", "--user-name", user)["AccessKey"]["SecretAccessKey"]
+    for command in (("list-users",), ("list-access-keys", "--user-name", user)):
         assert secret not in json.dumps(iam(installation, *command))
 
 
 def test_what_cannot_be_done_is_said_in_words(installation: Installation, user: str, tmp_path: Path) -> None:
-    iam(installation, "create-user", "--user", user)
+    iam(installation, "create-user", "--user-name", user)
     for _ in range(2):
-        key = iam(installation, "create-access-key", "--user", user)
+        key = iam(installation, "create-access-key", "--user-name", user)["AccessKey"]
     broken = tmp_path / "broken.json"
     statement = {"Effect": "Allow", "Action": "kms:*", "Resource": "*", "Condition": {"NoSuch": {}}}
     broken.write_text(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-    status = ("--access-key-id", key["access_key_id"], "--status")
+    of_key = ("--user-name", user, "--access-key-id")
+    put = ("put-user-policy", "--user-name", user, "--policy-name", "p", "--policy-document")
     for arguments, says in (
-        (("create-user", "--user", user), "exists already"),
-        (("create-user", "--user", "no good"), "a user name has 1 to 64"),
-        (("create-access-key", "--user", user), "has 2 access keys already"),
-        (("create-access-key", "--user", "nobody"), "there is no user nobody"),
-        (("list-access-keys", "--user", "nobody"), "there is no user nobody"),
-        (("update-access-key", *status, "Sleeping"), "the status is Active or Inactive"),
-        (("update-access-key", "--access-key-id", "AKIANONE", "--status", "Active"), "there is no access key AKIANONE"),
-        (("put-user-policy", "--user", user, "--policy", str(broken)), "the policy is refused"),
-        (("put-user-policy", "--user", user, "--policy", str(tmp_path / "missing")), "No such file"),
+        (("create-user", "--user-name", user), f"EntityAlreadyExists: User with name {user} already exists."),
+        (("create-user", "--user-name", "no good"), "ValidationError: 1 validation error detected"),
+        (("create-access-key", "--user-name", user), "LimitExceeded: Cannot exceed quota for AccessKeysPerUser: 2"),
+        (("create-access-key", "--user-name", "nobody"), "NoSuchEntity: The user with name nobody cannot be found."),
+        (("create-access-key",), "ValidationError: Must specify userName"),
+        (("update-access-key", *of_key, key["AccessKeyId"], "--status", "Sleeping"), "ValidationError: "),
+        (("delete-access-key", *of_key, "AKIA" + "X" * 16), "NoSuchEntity: The Access Key with id AKIAXXX"),
+        ((*put, str(broken)), "MalformedPolicyDocument: "),
+        ((*put, str(tmp_path / "missing")), "No such file"),
+        (("list-users", "--account", "999999999999"), "NoSuchEntity: There is no account 999999999999."),
     ):
-        assert says in refused(installation, "iam", *arguments)
+        assert f"strongroom: {says}" in refused(installation, "iam", *arguments) or says == "No such file"
+
+
+def test_an_account_is_made_and_listed_and_has_users_of_its_own(installation: Installation, user: str) -> None:
+    account = f"{uuid.uuid4().int % 10**11 + 10**11:012}"
+    home = ("--home", str(installation.home), "--json")
+    made = json.loads(
+        installation.cli("iam", "create-account", "--account", account, "--name", "payroll", *home).stdout
+    )
+    assert (made["account"], made["name"], made["user"]) == (account, "payroll", "admin")
+    accounts = json.loads(installation.cli("iam", "list-accounts", *home).stdout)
+    assert accounts[0] == {"account": ACCOUNT, "name": "main"}
+    assert {"account": account, "name": "payroll"} in accounts
+    iam(installation, "create-user", "--user-name", user, "--account", account)
+    assert user in {row["UserName"] for row in iam(installation, "list-users", "--account", account)["Users"]}
+    assert user not in {row["UserName"] for row in iam(installation, "list-users")["Users"]}
+    assert "EntityAlreadyExists" in refused(installation, "iam", "create-account", "--account", account, "--name", "x")
 
 
 # ── nobody at home ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -186,7 +231,7 @@ def test_what_cannot_be_done_is_said_in_words(installation: Installation, user: 
 def test_without_a_service_every_command_says_so(idle: Installation) -> None:
     for arguments in (
         ("iam", "list-users"),
-        ("iam", "create-user", "--user", "alice"),
+        ("iam", "create-user", "--user-name", "alice"),
         ("iam", "list-users", "--json"),
     ):
         said = refused(idle, *arguments)

@@ -171,6 +171,9 @@ class Installation:
     def kms(self, access_key_id: str = "test", secret: str = "test", **config: Any) -> Any:
         return client("kms", self.port, access_key_id, secret, **config)
 
+    def client(self, service: str, access_key_id: str = "test", secret: str = "test", **config: Any) -> Any:
+        return client(service, self.port, access_key_id, secret, **config)
+
     def sts(self, access_key_id: str = "test", secret: str = "test", **config: Any) -> Any:
         return client("sts", self.port, access_key_id, secret, **config)
 

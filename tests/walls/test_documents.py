@@ -154,7 +154,7 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 def test_a_document_that_is_wrong_is_caught() -> None:
     assert wrong_invocations("`strongroom unlock`, `strongroom doctor --repair`") == ["unlock", "doctor --repair"]
-    assert wrong_invocations("```\nstrongroom iam create-user --home H --user doctor\n```") == []
+    assert wrong_invocations("```\nstrongroom iam create-user --home H --user-name doctor\n```") == []
     assert missing_files("`kms/gate.py` and `kms/gates.py`") == ["kms/gates.py"]
     assert unknown_targets("`make up` and `make money`") == {"money"}
 

@@ -32,6 +32,7 @@ from strongroom.boundary.messages import (
 )
 from strongroom.boundary.statuses import Status
 from testkit.installation import Installation
+from testkit.raw import make_user
 from testkit.sealed_state import COLUMN, SESSION, seal_token
 from testkit.tampering import HsmPeer, Row, StoreEditor, edited_store, flipped, open_secrets, outcome_of
 
@@ -573,14 +574,12 @@ def test_users_and_access_keys_rewritten_without_the_store_key_open_nothing(worl
         ),
     }
     for user, edit in edits.items():
-        home = ("--home", str(world.installation.home), "--user", user)
-        world.installation.cli("iam", "create-user", *home)
-        made = msgspec.json.decode(world.installation.cli("iam", "create-access-key", "--json", *home).stdout)
-        kms = world.installation.kms(made["access_key_id"], made["secret_access_key"])
+        made = make_user(world.installation, user)
+        kms = world.installation.kms(made.access_key_id, made.secret)
         try:
             assert outcome_of(kms.list_keys)[:2] == ("AccessDeniedException", 400), user
             with edited_store(world.installation.home, None) as editor:
-                edit(editor, made["access_key_id"])
+                edit(editor, made.access_key_id)
             assert outcome_of(kms.list_keys) == INTERNAL, user
             assert outcome_of(kms.decrypt, CiphertextBlob=world.control.blob) == INTERNAL, user
         finally:
@@ -589,17 +588,15 @@ def test_users_and_access_keys_rewritten_without_the_store_key_open_nothing(worl
 
 
 def test_a_sealed_secret_moved_to_another_access_key_with_the_store_key_still_opens_for_neither(world: World) -> None:
-    home = ("--home", str(world.installation.home), "--user", "mallory")
-    world.installation.cli("iam", "create-user", *home)
-    made = msgspec.json.decode(world.installation.cli("iam", "create-access-key", "--json", *home).stdout)
+    made = make_user(world.installation, "mallory")
     # The store notices a hand that keeps no log when nothing else was committed since its last look: let it look.
     world.kms.list_keys()
     with edited_store(world.installation.home, world.store_key) as editor:
-        theirs = editor.row("access_keys", access_key_id=made["access_key_id"])
+        theirs = editor.row("access_keys", access_key_id=made.access_key_id)
         roots = editor.row("access_keys", access_key_id="test")
         # Root's key id with a secret that the attacker knows.
         editor.change("access_keys", roots, sealed_secret=theirs["sealed_secret"])
-    root = world.installation.kms("test", made["secret_access_key"])
+    root = world.installation.kms("test", made.secret)
     try:
         assert outcome_of(root.list_keys) == INTERNAL
     finally:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn
 
-from strongroom.cli import accounts, clock, demo, doctor, iam
+from strongroom.cli import clock, demo, doctor, iam
 
 # Commands that are programs of another room; the command line may not import them, so it becomes them.
 _PROGRAMS: Final = {
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, summary) in _PROGRAMS.items():
         commands.add_parser(name, help=summary, add_help=False)
-    for module in (accounts, iam, clock, doctor, demo):
+    for module in (iam, clock, doctor, demo):
         module.add_parser(commands, add_home)
     return parser
 

@@ -1,4 +1,4 @@
-"""`strongroom create-account` and `strongroom list-accounts`: the accounts of a home."""
+"""`strongroom iam create-account` and `strongroom iam list-accounts`: the accounts of a home."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from typing import Any
 from strongroom.cli.admin_socket import AdminRefusedError, ask
 
 
-def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
-    create = commands.add_parser(
+def add_commands(subcommands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add them to the commands of `strongroom iam`."""
+    create = subcommands.add_parser(
         "create-account",
         help="make an account with an administrator",
         description="Make an account beside the main account, with the user `admin`, whose access key is shown once.",
-        epilog="example: strongroom create-account --account 111122223333 --name payroll",
+        epilog="example: strongroom iam create-account --account 111122223333 --name payroll",
         allow_abbrev=False,
     )
     create.add_argument("--account", required=True, help="its number, of 12 digits")
     create.add_argument("--name", required=True, help="what people call it")
-    listing = commands.add_parser(
+    listing = subcommands.add_parser(
         "list-accounts",
         help="list the accounts",
         description="The accounts of the home, the main account first.",
-        epilog="example: strongroom list-accounts",
+        epilog="example: strongroom iam list-accounts",
         allow_abbrev=False,
     )
     for parser in (create, listing):
@@ -35,9 +36,9 @@ def add_parser(commands: Any, add_home: Callable[[argparse.ArgumentParser], None
 
 
 def _run(parsed: argparse.Namespace, home: Path) -> int:
-    arguments = {"account": parsed.account, "name": parsed.name} if parsed.command == "create-account" else {}
+    arguments = {"account": parsed.account, "name": parsed.name} if parsed.subcommand == "create-account" else {}
     try:
-        result = ask(home, parsed.command, **arguments)
+        result = ask(home, parsed.subcommand, **arguments)
     except AdminRefusedError as refused:
         print(f"strongroom: {refused}", file=sys.stderr)
         return 1
