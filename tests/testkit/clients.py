@@ -29,6 +29,7 @@ def client_environment(port: int, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "AWS_ENDPOINT_URL_KMS": f"http://127.0.0.1:{port}",
         "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{port}",
+        "AWS_ENDPOINT_URL_IAM": f"http://127.0.0.1:{port}",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "test",
