@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,32 +81,69 @@ def test_an_allow_never_beats_a_deny_and_never_narrows() -> None:
     assert widened >= 10
 
 
+def in_another_order(case: Json, seeded: Random) -> Json:
+    """The case with its statements, documents, values and grants shuffled."""
+
+    def shuffled(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: shuffled(value[key]) for key in seeded.sample(list(value), len(value))}
+        if isinstance(value, list):
+            return [shuffled(item) for item in seeded.sample(value, len(value))]
+        return value
+
+    def mixed(text: str | None) -> str | None:
+        return None if text is None else json.dumps(shuffled(json.loads(text)))
+
+    return {
+        **case,
+        "identity": shuffled([mixed(text) for text in case["identity"]]),
+        "boundary": mixed(case["boundary"]),
+        "session": None if case["session"] is None else [mixed(text) for text in case["session"]],
+        "service_controls": [[mixed(text) for text in level] for level in case["service_controls"]],
+        "resource_controls": [mixed(text) for text in case["resource_controls"]],
+        "key_policy": mixed(case["key_policy"]),
+        "grants": shuffled(case["grants"]),
+        "context": shuffled(case["context"]),
+    }
+
+
 def test_order_is_free() -> None:
-    """Of statements, documents, values, grants: nothing changes, the reason included."""
+    """Nothing changes, the reason included."""
     for seeded, case in cases(4, CASES):
+        assert ask(in_another_order(case, seeded)) == ask(case), case
 
-        def shuffled(value: object, seeded: Random = seeded) -> object:
-            if isinstance(value, dict):
-                return {key: shuffled(value[key]) for key in seeded.sample(list(value), len(value))}
-            if isinstance(value, list):
-                return [shuffled(item) for item in seeded.sample(value, len(value))]
-            return value
 
-        def mixed(text: str | None) -> str | None:
-            return None if text is None else json.dumps(shuffled(json.loads(text)))
+def require_that_denies_are_honoured(seed: int, count: int) -> None:
+    """The three laws at once: a Deny more never widens, an Allow more never beats a Deny, another order changes nothing."""
+    narrowed = widened = denied = 0
+    for seeded, case in cases(seed, count):
+        before = ask(case)
+        with_deny, with_allow = (ask(another(seeded, case, effect)) for effect in ("Deny", "Allow"))
+        assert before.allowed or not with_deny.allowed, case
+        assert with_allow.allowed or not before.allowed, case
+        if before.verdict is Verdict.EXPLICIT_DENY:
+            assert with_allow.verdict is Verdict.EXPLICIT_DENY, case
+            denied += 1
+        assert ask(in_another_order(case, seeded)) == before, case
+        narrowed += before.allowed and not with_deny.allowed
+        widened += with_allow.allowed and not before.allowed
+    assert min(narrowed, widened, denied) > count // 200, (narrowed, widened, denied)
 
-        other = {
-            **case,
-            "identity": shuffled([mixed(text) for text in case["identity"]]),
-            "boundary": mixed(case["boundary"]),
-            "session": None if case["session"] is None else [mixed(text) for text in case["session"]],
-            "service_controls": [[mixed(text) for text in level] for level in case["service_controls"]],
-            "resource_controls": [mixed(text) for text in case["resource_controls"]],
-            "key_policy": mixed(case["key_policy"]),
-            "grants": shuffled(case["grants"]),
-            "context": shuffled(case["context"]),
-        }
-        assert ask(other) == ask(case), case
+
+def test_denies_are_honoured() -> None:
+    require_that_denies_are_honoured(100, CASES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(10))
+def test_denies_are_honoured_over_ten_thousand_cases(part: int) -> None:
+    require_that_denies_are_honoured(200 + part, 1_000)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("part", range(20))
+def test_denies_are_honoured_over_a_hundred_thousand_cases(part: int) -> None:
+    require_that_denies_are_honoured(300 + part, 5_000)
 
 
 def test_by_default_nothing_is_allowed() -> None:
