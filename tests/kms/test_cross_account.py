@@ -278,6 +278,15 @@ def test_with_a_permission_what_aws_opens_across_accounts_works_by_arn_and_nothi
         assert state_of(opened) == before
 
 
+@pytest.mark.parametrize("handle", ["arn", "alias_arn"])
+def test_what_one_operation_found_is_not_open_to_another(scene: Scene, opened: Side, handle: str) -> None:
+    """The reference is known by now: whether an action is open across accounts is asked again."""
+    ref = opened.references()[handle]
+    assert_allowed(scene.b.kms.call("Encrypt", {"KeyId": ref, "Plaintext": "eA=="}))
+    for operation in ("EnableKeyRotation", "ListKeyRotations", "GetKeyPolicy", "DisableKey", "ScheduleKeyDeletion"):
+        assert scene.b.kms.call(operation, {"KeyId": ref}).status == 400, operation
+
+
 def test_both_halves_are_needed(scene: Scene, opened: Side, installation: Installation) -> None:
     """The key's policy alone lets nobody of B in whom B itself does not allow."""
     arn = opened.references()["arn"]
