@@ -16,20 +16,21 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from strongroom.boundary.secret import AccessKeySecret
+from strongroom.kms.audit.events import Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.driver import run
-from strongroom.kms.faults import DryRunOperationException, Fault
-from strongroom.kms.gate import Demand, Gate
+from strongroom.kms.faults import AccessDeniedException, DryRunOperationException, Fault
+from strongroom.kms.gate import Demand, Gate, OnKey
 from strongroom.kms.hsm_link.link import KeyHandle
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision, Documents, Verdict
-from strongroom.kms.iam.principals import user_principal
+from strongroom.kms.iam.principals import root_principal, user_principal
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.permits import KEYLESS, Permit, PermitError
 from testkit.installation import ACCOUNT, Installation
-from testkit.raw import RawKms, allow, assert_allowed, assert_refused, make_user, policy, put_policy
+from testkit.raw import RawKms, allow, assert_allowed, assert_refused, key_arn, make_user, policy, put_policy
 from testkit.room import ALIAS, BLOB, GRANT, KEY, OTHER_KEY, PENDING_KEY, ROOT, Room
 
 # For every operation requests that would succeed; those with tags or a dry run take ways of their own.
@@ -372,3 +373,28 @@ def test_an_absence_is_not_remembered(raw: RawKms) -> None:
     assert_refused(raw.call("DescribeKey", {"KeyId": alias}), "NotFoundException")
     assert_allowed(raw.call("CreateAlias", {"AliasName": alias, "TargetKeyId": key["KeyId"]}))
     assert_allowed(raw.call("DescribeKey", {"KeyId": alias}))
+
+
+def test_what_is_closed_across_accounts_stays_closed_for_a_reference_that_is_known(tmp_path: Path) -> None:
+    """Known under an action that is open, by a caller whom the key's policy lets do everything."""
+
+    async def scene() -> None:
+        room = Room(tmp_path / "store.db")
+        await room.fill()
+        await room.change(OTHER_KEY, key_policy=policy(allow("kms:*", Principal={"AWS": "444455556666"})))
+        stranger = PrincipalEntry(root_principal("444455556666", "AKIA"), Documents(), AccessKeySecret(b"secret"))
+        arn = key_arn(OTHER_KEY)
+
+        async def admit(action: str) -> int:
+            call = Call("request", action, stranger, Origin("192.0.2.1", "a client"))
+            await room.gate.admit(call, [OnKey(action, arn)], mutates=False)
+            return len(call.admissions)
+
+        assert await run(admit("kms:Encrypt")) == 1
+        assert room.directory.known_reference("444455556666", arn) is not None
+        for action in ("kms:DisableKey", "kms:ListResourceTags"):
+            with pytest.raises(AccessDeniedException, match="does not exist in this Region"):
+                await run(admit(action))
+        room.store.close()
+
+    asyncio.run(scene())
