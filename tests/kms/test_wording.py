@@ -471,6 +471,18 @@ LISTS = [
     ),
 ]
 
+OPERATIONS_REFUSED: Final = (
+    "Operations [Sign, Verify, GenerateMac] are not supported when creating a grant for a symmetric KMS key with key "
+    "usage ENCRYPT_DECRYPT. Valid operations are [Decrypt, Encrypt, GenerateDataKey, "
+    "GenerateDataKeyWithoutPlaintext, ReEncryptFrom, ReEncryptTo, CreateGrant, RetireGrant, DescribeKey, "
+    "GenerateDataKeyPair, GenerateDataKeyPairWithoutPlaintext]"
+)
+GRANTED: Final = {"KeyId": "{key}", "GranteePrincipal": ROOT, "Operations": ["Encrypt"]}
+SERVICE_GRANTED: Final = {
+    "GranteeServicePrincipal": "s3.us-east-1.amazonaws.com",
+    "RetiringServicePrincipal": "backup.us-east-1.amazonaws.com",
+    "Constraints": {"SourceArn": f"arn:aws:s3:us-east-1:{ACCOUNT}:bucket"},
+}
 GRANTS = [
     Case(
         "no key",
@@ -505,6 +517,179 @@ GRANTS = [
             "'not a principal'", "granteePrincipal", "Member must satisfy regular expression pattern: ^[\\w+=,.@:/-]+$"
         ),
         PATTERN + "PrincipalIdType",
+    ),
+    Case(
+        "a key that is none for CreateGrant",
+        "CreateGrant",
+        {**GRANTED, "KeyId": "invalid"},
+        "NotFoundException",
+        "Invalid keyId 'invalid'",
+        VALIDATED + "test_create_grant_with_invalid_key",
+    ),
+    *(
+        Case(
+            f"an alias for {operation}",
+            operation,
+            {**more, "KeyId": "{alias}"},
+            "InvalidArnException",
+            NOT_ALIASES_HERE,
+            "as UpdateAlias's target",
+        )
+        for operation, more in (
+            ("CreateGrant", GRANTED),
+            ("RetireGrant", {"GrantId": "0" * 64}),
+            ("RevokeGrant", {"GrantId": "0" * 64}),
+        )
+    ),
+    *(
+        Case(
+            f"{what} as {member}",
+            "CreateGrant",
+            {**GRANTED, member: principal},
+            "InvalidArnException",
+            f"ARN does not refer to a valid principal: {principal}",
+            "quoted: CreateGrant through Lambda, in many issues",
+        )
+        for member in ("GranteePrincipal", "RetiringPrincipal")
+        for what, principal in (
+            ("a word", "alice"),
+            ("a user that there is not", f"arn:aws:iam::{ACCOUNT}:user/nobody-of-this-name"),
+            ("a role that there is not", f"arn:aws:iam::{ACCOUNT}:role/nobody-of-this-name"),
+            ("a session of no role", f"arn:aws:sts::{ACCOUNT}:assumed-role/nobody-of-this-name/s"),
+            ("a group", f"arn:aws:iam::{ACCOUNT}:group/admins"),
+            ("a key", key_arn(ABSENT)),
+            ("an account that there is not", f"arn:aws:iam::{OTHER_ACCOUNT}:root"),
+            ("an account's id that there is not", OTHER_ACCOUNT),
+            ("a service in the place of an ARN", "s3.amazonaws.com"),
+        )
+    ),
+    Case(
+        "nothing but CreateGrant",
+        "CreateGrant",
+        {**GRANTED, "Operations": ["CreateGrant", "CreateGrant"]},
+        "ValidationException",
+        "Grants must not contain only the CreateGrant operation.",
+        "quoted: ansible/ansible#31960",
+    ),
+    Case(
+        "no operation",
+        "CreateGrant",
+        {**GRANTED, "Operations": []},
+        "ValidationException",
+        "Grants must contain at least one operation.",
+        "ours: the model's list may be empty",
+    ),
+    Case(
+        "operations of other keys",
+        "CreateGrant",
+        {**GRANTED, "Operations": ["Verify", "Encrypt", "Sign", "GenerateMac"]},
+        "ValidationException",
+        OPERATIONS_REFUSED,
+        "emulator: radkawar/stackd, whose words are said to be recorded; the order of operations is ours",
+    ),
+    *(
+        Case(
+            f"{what} of a grant",
+            "CreateGrant",
+            {**GRANTED, "GranteePrincipal": None, **more},
+            "ValidationException",
+            message,
+            "ours: " + MODEL + "CreateGrant's members' descriptions",
+        )
+        for what, more, message in (
+            (
+                "no grantee",
+                {},
+                "You must specify either GranteePrincipal or GranteeServicePrincipal, but not both.",
+            ),
+            (
+                "two grantees",
+                {"GranteePrincipal": ROOT, **SERVICE_GRANTED},
+                "You must specify either GranteePrincipal or GranteeServicePrincipal, but not both.",
+            ),
+            (
+                "two who retire",
+                {"RetiringPrincipal": ROOT, **SERVICE_GRANTED},
+                "You can specify either RetiringPrincipal or RetiringServicePrincipal, but not both.",
+            ),
+            (
+                "a service without a source",
+                {**SERVICE_GRANTED, "Constraints": None},
+                "When you specify a GranteeServicePrincipal, you must also specify a SourceArn grant constraint.",
+            ),
+            (
+                "a service that nobody retires",
+                {**SERVICE_GRANTED, "RetiringServicePrincipal": None},
+                "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a "
+                "RetiringServicePrincipal.",
+            ),
+            (
+                "two contexts",
+                {
+                    "GranteePrincipal": ROOT,
+                    "Constraints": {"EncryptionContextEquals": {"a": "b"}, "EncryptionContextSubset": {"a": "b"}},
+                },
+                "You can specify either EncryptionContextEquals or EncryptionContextSubset, but not both.",
+            ),
+            (
+                "nine pairs",
+                {
+                    "GranteePrincipal": ROOT,
+                    "Constraints": {"EncryptionContextEquals": {str(n): "" for n in range(9)}},
+                },
+                "A grant constraint can include up to 8 encryption context pairs.",
+            ),
+            *(
+                (
+                    f"a {what} too long",
+                    {"GranteePrincipal": ROOT, "Constraints": {"EncryptionContextSubset": context}},
+                    "The encryption context value in a grant constraint cannot exceed 384 characters.",
+                )
+                for what, context in (("value", {"a": "\u00e9" * 385}), ("name", {"a" * 385: ""}))
+            ),
+        )
+    ),
+    Case(
+        "a grant token that is none",
+        "RetireGrant",
+        {"GrantToken": "none"},
+        "InvalidGrantTokenException",
+        "The provided grant token is not valid.",
+        "ours: " + MODEL + "RetireGrant's exceptions",
+    ),
+    *(
+        Case(
+            f"a grant named by {what}",
+            "RetireGrant",
+            request,
+            "ValidationException",
+            "You must specify either GrantToken, or both KeyId and GrantId.",
+            "ours: " + MODEL + "RetireGrant's description",
+        )
+        for what, request in (
+            ("nothing", {}),
+            ("a key alone", {"KeyId": "{key}"}),
+            ("an id alone", {"GrantId": "0" * 64}),
+            ("a token and a key", {"GrantToken": "none", "KeyId": "{key}"}),
+            ("everything", {"GrantToken": "none", "KeyId": "{key}", "GrantId": "0" * 64}),
+        )
+    ),
+    *(
+        Case(
+            f"{what} for {operation}",
+            operation,
+            {"KeyId": "{key}", "GrantId": grant_id},
+            code,
+            message,
+            "ours: "
+            + MODEL
+            + f"{operation}'s exceptions; that a missing grant is NotFoundException is what Terraform waits for",
+        )
+        for operation in ("RetireGrant", "RevokeGrant")
+        for what, grant_id, code, message in (
+            ("a grant that there is not", "0" * 64, "NotFoundException", f"Grant ID {'0' * 64} not found"),
+            ("what is no grant's id", "0" * 63, "InvalidGrantIdException", ""),
+        )
     ),
     *(
         Case(
@@ -635,6 +820,9 @@ def test_a_key_that_does_not_exist_comes_before_everything_that_is_asked_of_it(r
         ("GetKeyPolicy", {"PolicyName": "other"}),
         ("ListGrants", {"Marker": "????"}),
         ("ListGrants", {"GrantId": "0"}),
+        ("RetireGrant", {"GrantId": "0"}),
+        ("RevokeGrant", {"GrantId": "0"}),
+        ("CreateGrant", {"GranteePrincipal": "alice", "Operations": ["Sign"], "GrantTokens": ["x"]}),
         ("ListResourceTags", {"Marker": "????"}),
     ):
         assert_refused(raw.call(operation, {"KeyId": ABSENT, **request}), "NotFoundException", missing)
@@ -652,6 +840,8 @@ def test_who_may_not_learns_neither_the_state_nor_what_is_wrong_with_the_rest(
         ("PutKeyPolicy", {"Policy": "no policy"}),
         ("GetKeyPolicy", {"PolicyName": "other"}),
         ("ListGrants", {"GrantId": "0"}),
+        ("RevokeGrant", {"GrantId": "0"}),
+        ("CreateGrant", {"GranteePrincipal": "alice", "Operations": ["Sign"], "GrantTokens": ["x"]}),
         ("Encrypt", {"Plaintext": "eA=="}),
     ):
         assert_refused(nobody.call(operation, {"KeyId": key_id, **request}), "AccessDeniedException")
