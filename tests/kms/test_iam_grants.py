@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from strongroom.kms.iam.grants import Grant, GrantConstraints, GrantsOfKey, delegates, operations_of
 from strongroom.kms.iam.principals import (
     Naming,
+    Principal,
+    PrincipalKind,
     federated_user_principal,
     role_arn,
     role_session_principal,
@@ -28,6 +30,7 @@ ACCOUNT = "111122223333"
 ROLE = role_arn(ACCOUNT, "app")
 ALICE = user_principal(ACCOUNT, "alice", "AIDA", "AKIA")
 SESSION = role_session_principal(ROLE, "AROA", "s-1", "ASIA")
+CHORES = [Principal(kind, ACCOUNT, kind, "") for kind in (PrincipalKind.OPERATOR, PrincipalKind.SERVICE)]
 EQUALS, SUBSET = "context_equals", "context_subset"
 PAIRS = {"Department": "Finance", "Classification": "Public"}
 
@@ -37,7 +40,9 @@ def grant(grantee: str = ALICE.arn, operations: Any = ("Decrypt",), **constraint
 
 
 def met(made: Grant, context: dict[str, str], action: str = "kms:Decrypt", **keys: str) -> bool:
-    return made.is_met(action, CaseContext(keys, context))
+    found = made.is_met(action, CaseContext(keys, context))
+    assert type(found) is bool
+    return found
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,8 @@ def met(made: Grant, context: dict[str, str], action: str = "kms:Decrypt", **key
         ("", ALICE, Naming.NOT),
         ("accounts.google.com:1", web_identity_principal("accounts.google.com", "1", ACCOUNT), Naming.NOT),
         ("*", ALICE, Naming.NOT),
+        # Who is no principal of AWS is named by no grant, whatever he is called.
+        *[(chore.arn, chore, Naming.NOT) for chore in CHORES],
     ],
 )
 def test_a_grant_names_one_grantee(grantee: str, principal: Any, expected: Naming) -> None:
@@ -75,7 +82,7 @@ def test_the_grants_of_a_key_are_found_by_who_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("action", "expected"),
-    [("kms:Decrypt", True), ("kms:decrypt", False), ("kms:Encrypt", False), ("Decrypt", False), ("s3:Decrypt", False)],
+    [("kms:Decrypt", True), ("kms:decrypt", False), ("kms:Encrypt", False), ("Decrypt", False), ("iam:Decrypt", False)],
 )
 def test_a_grant_gives_its_operations_and_no_others(action: str, expected: bool) -> None:
     assert grant().gives(action) == expected

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from strongroom.kms.iam.condition_keys import WHOLE_CONTEXT
-from strongroom.kms.iam.documents import PolicyKind, parse_policy
+from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import (
     NO_POLICY,
+    NO_TRUST,
     Documents,
     Question,
     Verdict,
@@ -400,16 +401,50 @@ def test_another_account_needs_both_halves(said: Said, expected: str) -> None:
     assert said() == expected
 
 
+def trusting(principal: Principal, *names: str, trust: PolicyDocument | None = None, effect: str = "Allow") -> Any:
+    """What is decided of assuming a role whose policy names somebody, and with which words."""
+    statement = {"Effect": effect, "Action": "sts:AssumeRole", "Principal": {"AWS": list(names)}}
+    documents = Documents((document(PolicyKind.IDENTITY, YES),))
+    policy = document(PolicyKind.TRUST, statement) if trust is None else trust
+    question = Question(principal, documents, "sts:AssumeRole", ROLE, policy, ACCOUNT)
+    decision = evaluate(question)
+    start = f"User: {principal.arn} is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
+    message = refusal_message(question, decision)
+    assert message.startswith(start)
+    return decision.verdict, decision.source, message.removeprefix(start)
+
+
 def test_a_role_of_another_account_is_refused_in_the_words_of_sts() -> None:
     """STS does not say what of the role's side refused, whether there is such a role or not."""
-    trust = document(PolicyKind.TRUST, {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": ALICE.arn}})
-    documents = Documents((document(PolicyKind.IDENTITY, YES),))
-    question = Question(THEIRS, documents, "sts:AssumeRole", ROLE, trust, ACCOUNT)
-    decision = evaluate(question)
-    assert (decision.verdict, decision.source) == (Verdict.IMPLICIT_DENY, PolicyKind.TRUST)
-    assert refusal_message(question, decision) == (
-        f"User: {THEIRS.arn} is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
+    for refused in (trusting(THEIRS, ALICE.arn), trusting(THEIRS, trust=NO_TRUST)):
+        assert refused == (Verdict.IMPLICIT_DENY, PolicyKind.TRUST, "")
+    assert trusting(THEIRS, THEIRS.arn)[:2] == (Verdict.ALLOWED, PolicyKind.TRUST)
+
+
+def test_a_role_of_the_same_account_is_refused_with_the_reason() -> None:
+    assert trusting(ALICE, ALICE.arn)[:2] == (Verdict.ALLOWED, PolicyKind.TRUST)
+    assert trusting(ALICE, ALICE.arn, effect="Deny") == (
+        Verdict.EXPLICIT_DENY,
+        PolicyKind.TRUST,
+        " with an explicit deny in the role trust policy",
     )
+    assert trusting(ALICE, THEIRS.arn) == (
+        Verdict.IMPLICIT_DENY,
+        PolicyKind.TRUST,
+        " because no role trust policy allows the sts:AssumeRole action",
+    )
+
+
+def test_a_resource_of_nobody_in_particular_is_the_principals() -> None:
+    policy = document(PolicyKind.KEY, to(ALICE.arn))
+    assert evaluate(Question(ALICE, Documents(), "kms:Decrypt", KEY, policy)).allowed
+
+
+def test_a_refusal_by_what_is_not_known_is_the_key_policys() -> None:
+    documents = Documents((document(PolicyKind.IDENTITY, YES),))
+    for policy in (None, NO_POLICY):
+        decision = evaluate(Question(THEIRS, documents, "kms:Decrypt", KEY, policy, ACCOUNT))
+        assert (decision.verdict, decision.source) == (Verdict.IMPLICIT_DENY, PolicyKind.KEY)
 
 
 def test_where_no_resource_is_concerned_the_callers_documents_alone_are_asked_for_keys() -> None:
