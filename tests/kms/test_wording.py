@@ -477,6 +477,7 @@ OPERATIONS_REFUSED: Final = (
     "GenerateDataKeyWithoutPlaintext, ReEncryptFrom, ReEncryptTo, CreateGrant, RetireGrant, DescribeKey, "
     "GenerateDataKeyPair, GenerateDataKeyPairWithoutPlaintext]"
 )
+SERVICE_NOT_RETIRED: Final = "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a RetiringServicePrincipal."
 GRANTED: Final = {"KeyId": "{key}", "GranteePrincipal": ROOT, "Operations": ["Encrypt"]}
 SERVICE_GRANTED: Final = {
     "GranteeServicePrincipal": "s3.us-east-1.amazonaws.com",
@@ -620,8 +621,7 @@ GRANTS = [
             (
                 "a service that nobody retires",
                 {**SERVICE_GRANTED, "RetiringServicePrincipal": None},
-                "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a "
-                "RetiringServicePrincipal.",
+                SERVICE_NOT_RETIRED,
             ),
             (
                 "two contexts",

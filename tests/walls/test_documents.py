@@ -35,6 +35,7 @@ from strongroom.hsm.vault import token as key_token
 from strongroom.kms import trail
 from strongroom.kms.audit import chain, events
 from strongroom.kms.hsm_link import link
+from strongroom.kms.keys import grant_tokens
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.repositories import TABLES
 from strongroom.kms.telemetry.families import FAMILIES
@@ -374,6 +375,17 @@ FACTS = {
     "the longest event": (chain.EVENT_BYTES_MAX, 262144, "at most 262,144 bytes"),
     "the longest text of an event": (events.TEXT_CHARS_MAX, 1024, "are cut at 1,024 characters"),
     "the longest parameters": (trail._PARAMETERS_BYTES_MAX, 100000, "`requestParameters` of more than 100,000 bytes"),
+    "a grant token's magic": (
+        grant_tokens._MAGIC,
+        b"SRGT\x01",
+        "magic `SRGT` | | 4 | 1 | version, 1 | | 5 | 36 |",
+    ),
+    "a grant token's key": (grant_tokens._KEY_ID, slice(5, 41), "| 5 | 36 | key id, ASCII |"),
+    "a grant token's grant": (grant_tokens._GRANT_ID, slice(41, 73), "| 41 | 32 | grant id |"),
+    "a grant token's nonce": (grant_tokens.NONCE_BYTES, 18, "| 73 | 18 | nonce, random |"),
+    "a grant token's tag": (grant_tokens._TAG_AT, 91, "| 91 | 32 | tag over bytes 0 to 90 |"),
+    "a grant token's length": (grant_tokens.TOKEN_BYTES * 4 // 3, 164, "164 characters, no padding"),
+    "the purpose of a grant token's tag": (grant_tokens.TAG_PURPOSE, "grant tokens", "‖ 00 ‖ `grant tokens`)"),
     "the suite": (domain_token.SUITE, 1, "`suite` is 1"),
     "the token's format": (domain_token.FORMAT, "strongroom-domain-token-1", "`format` is `strongroom-domain-token-1`"),
 }
