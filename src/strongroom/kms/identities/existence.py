@@ -63,7 +63,8 @@ class Existence:
     async def first_missing(self, named: Named) -> str | None:
         """Of the principals of a statement, one that does not exist, as the statement calls it; None if all do.
 
-        Providers of web identities are configured, not kept: whoever asks about roles looks them up there.
+        Providers of web identities are not asked for: an operator may configure one after the roles that trust it, and
+        until then nobody comes from it.
         """
         for account in sorted(named.accounts):
             if not await self.account(account):

@@ -76,7 +76,7 @@ async def _list(
             records = await _users_of(service, call.account, request, kind, fields, after, left + 1)
             listed[name] = records[:left]
             if len(records) > left:
-                marker = format_marker(f"{at}{records[left - 1].name if left else after}")
+                marker = format_marker(f"{at}{records[left - 1].name if left else ''}")
                 break
             left -= len(records)
         after = ""
