@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from strongroom.cli import accounts, explain
 from strongroom.cli.admin_socket import AdminRefusedError, ask
 from strongroom.cli.iam_actions import ACTIONS
 
@@ -62,14 +63,18 @@ class _OptionError(Exception):
 def add_parser(commands: Any, add_home: AddHome) -> None:
     parser = commands.add_parser(
         "iam",
-        help="users, groups, roles, policies and access keys",
+        help="accounts, users, groups, roles, policies, access keys",
         description="Identities of an account: IAM's own actions, done as an operator, whom no policy limits.",
         epilog="example: strongroom iam put-user-policy --user-name alice --policy-name kms --policy-document alice.json",
         allow_abbrev=False,
     )
     subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
+    accounts.add_commands(subcommands, add_home)
     for action in ACTIONS:
         _add_action(subcommands, action, add_home)
+    explain.add_command(subcommands, add_home)
+    # A program of its own: the command line becomes it.
+    subcommands.add_parser("why", help="what became of a request, and why it was refused", add_help=False)
 
 
 def _add_action(subcommands: Any, action: str, add_home: AddHome) -> None:

@@ -115,7 +115,7 @@ class App:
         self._head_keeper = HeadKeeper(
             Path(config.audit_directory), self._log, service.link, service.gate, home.domain_id
         )
-        commands = AdminCommands(self._regions, self._ids, config.worker, config.workers)
+        commands = AdminCommands(self._regions, lookup, self._ids, config.worker, config.workers)
         self._admin = AdminServer(inherited.operators, {0, os.getuid(), *config.operator_uids}, commands)
         self._tasks: list[asyncio.Task[None]] = []
         self._chores: list[RegionChores] = []

@@ -14,12 +14,14 @@ import msgspec
 from strongroom.boundary.control import StatusReport
 from strongroom.boundary.control import decode_answer as decode_report
 from strongroom.boundary.messages import GetHsmStatus, StatusAnswer
+from strongroom.kms.admin.explanation import Explanation, NotExplainedError, explain
 from strongroom.kms.admin.identities import IdentityCommands, operator_entry
 from strongroom.kms.admin.inspection import SECTIONS, Inspection, Page
 from strongroom.kms.audit.events import EventIds, Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.chores.clock_guard import accept_clock, held_since_s
 from strongroom.kms.faults import Fault
+from strongroom.kms.identities.lookup import Lookup
 from strongroom.kms.process import is_confined
 from strongroom.kms.region import Region
 from strongroom.kms.regions import Regions
@@ -39,11 +41,12 @@ class AdminError(Exception):
 class AdminCommands:
     """The commands, each an async method of the same name as in the table below."""
 
-    def __init__(self, regions: Regions, ids: EventIds, worker: str = "w1", workers: int = 1) -> None:
+    def __init__(self, regions: Regions, lookup: Lookup, ids: EventIds, worker: str = "w1", workers: int = 1) -> None:
         """`worker` is who answers here, of so many `workers`."""
         self._regions = regions
         self._service: Final[Service] = regions.home.service
         self._identities: Final = IdentityCommands(self._service)
+        self._lookup: Final = lookup
         self._trail: Final[Trail] = regions.home.service.trail
         self._ids = ids
         self._worker = worker
@@ -80,6 +83,23 @@ class AdminCommands:
 
     async def list_accounts(self, call: Call) -> list[dict[str, str]]:
         return await self._identities.list_accounts()
+
+    async def explain(
+        self, call: Call, principal: str, action: str, key: str, context: str, region: str
+    ) -> Explanation:
+        """Would this principal be allowed; `context` is a JSON list of texts `name=value`."""
+        try:
+            pairs = msgspec.json.decode(context, type=list[str])
+            return await explain(self._open(region), self._lookup, principal, action, key, pairs)
+        except (NotExplainedError, msgspec.MsgspecError) as error:
+            raise AdminError(str(error)) from None
+
+    def _open(self, region: str) -> Service:
+        """A region by its name, the home region by none."""
+        service = self._regions.find(region or self._service.region)
+        if service is None:
+            raise AdminError(f"the region {region} is not open")
+        return service
 
     # ── the clock ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -170,9 +190,7 @@ class AdminCommands:
 
     async def inspect(self, call: Call, region: str, section: str, after: str) -> Page:
         """A page of what `strongroom doctor --deep` looks at; `sections` names the sections."""
-        service = self._regions.find(region or self._service.region)
-        if service is None:
-            raise AdminError(f"the region {region} is not open")
+        service = self._open(region)
         if section not in SECTIONS:
             raise AdminError(f"there is no section {section!r}")
         if not (after.isascii() and after.isdigit() and len(after) < 19):
@@ -188,6 +206,7 @@ _TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "iam": AdminCommands.iam,
     "create-account": AdminCommands.create_account,
     "list-accounts": AdminCommands.list_accounts,
+    "explain": AdminCommands.explain,
     "accept-clock": AdminCommands.accept_clock,
     "status": AdminCommands.status,
     "trace": AdminCommands.trace,

@@ -1,0 +1,187 @@
+"""Whoever asks why is told: of a request that was refused, and of one that nobody sent."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from strongroom.kms.iam.documents import PolicyKind, parse_policy
+from strongroom.kms.iam.evaluate import Documents, Question, evaluate
+from strongroom.kms.iam.principals import user_principal
+from strongroom.kms.reasons import Reasons
+from testkit.installation import ACCOUNT, REGION, Installation, client
+from testkit.raw import RawKms, allow, assert_allowed, policy
+
+ROOT = f"arn:aws:iam::{ACCOUNT}:root"
+
+
+@dataclass
+class Scene:
+    """A key, and a user who may encrypt for one tenant only, and never delete."""
+
+    installation: Installation
+    key_id: str
+    user_arn: str
+    kms: RawKms
+
+    def cli(self, *words: str) -> tuple[int, str]:
+        done = self.installation.cli("iam", *words, "--home", str(self.installation.home), check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def why(self, operation: str, **request: Any) -> tuple[str, str]:
+        answer = self.kms.call(operation, {"KeyId": self.key_id, **request})
+        code, told = self.cli("why", answer.headers["x-amzn-requestid"])
+        assert code == 0, told
+        return answer.code, told
+
+    def explain(self, action: str, *context: str, principal: str = "", key: str = "") -> tuple[int, str]:
+        pairs = [word for pair in context for word in ("--context", pair)]
+        asked = ("--principal", principal or self.user_arn, "--action", action, "--key", key or self.key_id)
+        return self.cli("explain", *asked, *pairs)
+
+
+@pytest.fixture(scope="module")
+def scene(installation: Installation) -> Iterator[Scene]:
+    root = RawKms(installation)
+    key_id = assert_allowed(root.call("CreateKey"))["KeyMetadata"]["KeyId"]
+    iam = client("iam", installation.port, "test", "test")
+    name = f"reasons-{uuid.uuid4().hex}"
+    arn = iam.create_user(UserName=name)["User"]["Arn"]
+    tenant = {"StringEquals": {"kms:EncryptionContext:tenant": "red"}}
+    document = policy(
+        {"Sid": "OneTenant", "Effect": "Allow", "Action": "kms:Encrypt", "Resource": "*", "Condition": tenant},
+        {"Sid": "NeverDelete", "Effect": "Deny", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"},
+    )
+    iam.put_user_policy(UserName=name, PolicyName="tenants", PolicyDocument=document)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    kms = RawKms(installation, key["AccessKeyId"], key["SecretAccessKey"])
+    yield Scene(installation, key_id, arn, kms)
+    kms.close()
+    root.close()
+    iam.close()
+
+
+def test_a_refused_request_is_explained_with_the_condition_that_failed_and_both_values(scene: Scene) -> None:
+    code, told = scene.why("Encrypt", Plaintext="eA==", EncryptionContext={"tenant": "blue"})
+    assert code == "AccessDeniedException"
+    assert f"{scene.user_arn} called Encrypt in {REGION} from 127.0.0.1" in told
+    assert "denied because no identity-based policy allows the kms:Encrypt action" in told
+    assert "Statement[0] (OneTenant) of an identity policy tenants would allow if" in told
+    assert "StringEquals held for kms:EncryptionContext:tenant, which is 'blue', against 'red'" in told
+
+
+def test_an_explicit_deny_is_named(scene: Scene) -> None:
+    code, told = scene.why("ScheduleKeyDeletion")
+    assert code == "AccessDeniedException"
+    assert "Statement[1] (NeverDelete) of an identity policy tenants denies. It would not if it were not there." in told
+
+
+def test_what_succeeded_and_what_no_policy_refused_is_told_as_that(scene: Scene) -> None:
+    code, told = scene.why("Encrypt", Plaintext="eA==", EncryptionContext={"tenant": "red"})
+    assert (code, told.splitlines()[1]) == ("", "it succeeded")
+    code, told = scene.why("DescribeKey", KeyId=str(uuid.uuid4()))
+    assert code == "NotFoundException"
+    assert told.splitlines()[-1] == "no policy decided that"
+
+
+def test_a_request_that_nobody_sent_is_told_as_that(scene: Scene) -> None:
+    code, told = scene.cli("why", str(uuid.uuid4()))
+    assert code == 1
+    assert "no request" in told
+
+
+def test_the_caller_is_told_no_more_than_aws_tells(scene: Scene) -> None:
+    answer = scene.kms.call(
+        "Encrypt", {"KeyId": scene.key_id, "Plaintext": "eA==", "EncryptionContext": {"tenant": "b"}}
+    )
+    assert "OneTenant" not in answer.body.decode()
+    assert set(answer.json) == {"__type", "message"}
+
+
+def test_explaining_needs_no_request_and_says_what_a_request_would_get(scene: Scene) -> None:
+    assert scene.explain("kms:Encrypt", "tenant=red")[0] == 0
+    code, told = scene.explain("Encrypt", "tenant=blue")
+    assert code == 3
+    assert "which is 'blue', against 'red'" in told
+    code, told = scene.explain("kms:Encrypt")
+    assert code == 3
+    assert "which is absent, against 'red'" in told
+    assert scene.explain("kms:Encrypt", "kms:EncryptionContext:tenant=red")[0] == 0
+    assert scene.explain("kms:DescribeKey", principal=ROOT)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"principal": f"arn:aws:iam::{ACCOUNT}:user/nobody"}, "there is no"),
+        ({"principal": f"arn:aws:iam::{ACCOUNT}:role/nobody"}, "there is no"),
+        ({"principal": "arn:aws:iam::999999999999:root"}, "there is no"),
+        ({"principal": "alice"}, "is not the ARN of"),
+        ({"key": "alias/nothing-of-this-name"}, "NotFoundException"),
+    ],
+)
+def test_a_question_about_nothing_is_refused_in_words(scene: Scene, words: dict[str, str], said: str) -> None:
+    code, told = scene.explain("kms:Encrypt", **words)
+    assert code == 1
+    assert said in told
+    assert "Traceback" not in told
+
+
+def test_a_pair_without_a_value_is_refused_in_words(scene: Scene) -> None:
+    code, told = scene.explain("kms:Encrypt", "tenant")
+    assert (code, "'tenant' is not of the form name=value" in told) == (1, True)
+
+
+def test_explaining_asks_what_requests_ask_for_roles_and_their_sessions(scene: Scene) -> None:
+    iam = client("iam", scene.installation.port, "test", "test")
+    name = f"reasons-{uuid.uuid4().hex}"
+    trust = policy({"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "sts:AssumeRole"})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    session = f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/me"
+    for principal in (role, session):
+        assert scene.explain("kms:Decrypt", principal=principal)[0] == 3
+    allowing = policy({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*"})
+    iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=allowing)
+    iam.close()
+    for principal in (role, session):
+        assert scene.explain("kms:Decrypt", principal=principal)[0] == 0
+
+
+# ── how much it costs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _question(statements: int) -> Question:
+    text = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                allow("kms:Decrypt" if n == statements - 1 else "kms:Encrypt", Principal={"AWS": ROOT}, Sid=f"S{n}")
+                for n in range(statements)
+            ],
+        }
+    )
+    asking = user_principal(ACCOUNT, "bob", "AIDA1", "AKIA1")
+    document = parse_policy(text, PolicyKind.KEY)
+    arn = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/k"
+    return Question(asking, Documents(), "kms:Decrypt", arn, resource_policy=document, resource_account=ACCOUNT)
+
+
+def test_a_reason_is_bounded_and_shows_what_is_about_the_action_first() -> None:
+    question = _question(300)
+    reason = json.loads(bytes(Reasons().of(question, evaluate(question))))
+    text = "\n".join(reason["trace"])
+    assert "(S299)" in text
+    assert "and 236 more statements" in text or reason["lines_left_out"] > 0
+    assert len(text) <= 8_192 + len(reason["trace"])
+
+
+def test_a_reason_is_worked_out_once_for_a_decision_that_is_kept() -> None:
+    question, reasons = _question(2), Reasons()
+    decision = evaluate(question)
+    assert reasons.of(question, decision) is reasons.of(question, decision)
+    assert reasons.of(question, evaluate(question)) is not reasons.of(question, decision)
