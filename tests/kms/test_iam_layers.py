@@ -95,7 +95,7 @@ def ask(
     )
     decision = evaluate(question)
     if decision.allowed:
-        assert decision.verdict is Verdict.ALLOWED
+        assert (decision.verdict, decision.reason) == (Verdict.ALLOWED, "")
         return ALLOWED
     start = f"User: {principal.arn} is not authorized to perform: kms:Decrypt on "
     message = refusal_message(question, decision)

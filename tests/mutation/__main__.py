@@ -32,6 +32,7 @@ def main() -> int:
     options.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(MODULES)}")
     options.add_argument("--coverage", action="store_true", help="no mutants: lines and branches")
     options.add_argument("--sample", type=int, metavar="COUNT", help="so many mutants of each room, chosen by --seed")
+    options.add_argument("--matching", metavar="TEXT", help="the mutants alone with this in their names")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--jobs", type=int, default=JOBS)
     given = options.parse_args()
@@ -48,11 +49,13 @@ def main() -> int:
         if given.coverage:
             fine &= tell_coverage(campaign.baseline())
             continue
+        if given.matching is not None:
+            every = [mutant for mutant in every if given.matching in mutant.name]
         chosen = every if given.sample is None else sample(every, given.sample, given.seed)
         began_s = time.monotonic()
         outcome = campaign.run(chosen)
         fine &= tell_coverage(outcome.baseline)
-        fine &= tell(outcome, every)
+        fine &= tell(outcome, [mutant for module in modules for mutant in campaign.mutants[module]])
         print(f"{len(chosen)} mutants in {time.monotonic() - began_s:.0f} s, {outcome.too_long} of them ran too long")
     return 0 if fine else 1
 
