@@ -143,7 +143,8 @@ def parse_token(access_key_id: str, token: bytes, tag: Tag) -> Opened:
     sealed = body[sealed_start : sealed_start + int.from_bytes(body[claims_end:sealed_start])]
     try:
         return Opened(_decode(encoded_claims), encoded_claims, sealed)
-    except msgspec.DecodeError:  # Of a later version of the service, which could say more.
+    # Of a later version of the service, which could say more; the second for text that is not UTF-8.
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise SessionTokenError from None
 
 

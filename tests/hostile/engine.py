@@ -1,0 +1,148 @@
+"""Fuzzing that is guided by coverage: `python -m hostile.engine` gives each case to atheris in a process of its own.
+
+    --runs N | --seconds S    how much, for each case
+    --folder F                keeps what was found: F/CASE/corpus, and F/CASE/crash-… for a finding
+    --seed N                  of everything that is random
+    --jobs N                  cases at once
+    --planted                 with the fault of `planted_faults.py` in each case: every one must be found
+    --replay FILE             one input, without atheris
+    CASE …                    names of cases; all of them if there are none
+
+Each case prints one line. The exit status is that of a search: 0 when nothing was found, 1 when something was.
+
+A corpus grows from real values, made anew at every start, and from what earlier runs left in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+_MODULES: Final = ("hostile.hsm_cases", "hostile.request_cases", "hostile.policy_cases")
+# An input that hangs in code that does not even come back to the interpreter; else `case.Watch` measures.
+_HANGS_S: Final = 60
+_HELD_MB_MAX: Final = 1024
+_LOG_LINES: Final = 25
+
+
+def cases() -> Mapping[str, Any]:
+    """Every case's maker, by its name."""
+    return {name: make for module in _MODULES for name, make in importlib.import_module(module).CASES.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m hostile.engine")
+    parser.add_argument("--runs", type=int, default=-1)
+    parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("build/fuzz"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--planted", action="store_true")
+    parser.add_argument("--replay", type=Path)
+    parser.add_argument("cases", nargs="*")
+    options = parser.parse_args(arguments)
+    if options.replay:
+        _prepared(options.cases[0], planted=options.planted)(options.replay.read_bytes())
+        return 0
+    with _instrumented():
+        names = options.cases or list(cases())
+    options.folder.mkdir(parents=True, exist_ok=True)
+    found = False
+    running: dict[int, tuple[str, float]] = {}
+    for name in [*names, *[""] * options.jobs]:
+        while len(running) >= options.jobs or (not name and running):
+            process, status = os.wait()
+            ended, began = running.pop(process)
+            found |= _told(options.folder / ended, ended, status, time.monotonic() - began)
+        if name:
+            running[_started(name, options)] = name, time.monotonic()
+    return int(found)
+
+
+@contextmanager
+def _instrumented() -> Iterator[None]:
+    """What is imported within is instrumented: the product, and the cases, whose ways show what compiled code decided."""
+    atheris = importlib.import_module("atheris")
+    said = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:  # It names every module.
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with atheris.instrument_imports(include=["strongroom", "hostile"]):
+                cases()
+            yield
+        finally:
+            os.dup2(said, 2)
+            os.close(said)
+
+
+def _prepared(name: str, *, planted: bool) -> Any:
+    case = importlib.import_module("hostile.case")
+    if planted:
+        importlib.import_module("hostile.planted_faults").plant(name)
+    return case.Watch(cases()[name]())
+
+
+def _started(name: str, options: argparse.Namespace) -> int:
+    """Begin with a case; the process id."""
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        return process
+    status = 70
+    try:
+        _fuzz(name, options)
+    except SystemExit:  # What atheris ends with; it has said why.
+        status = 1
+    except BaseException:  # noqa: BLE001 -- a child must not go on as its parent.
+        print("=== before the first input:")
+        traceback.print_exc(file=sys.stdout)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _fuzz(name: str, options: argparse.Namespace) -> None:
+    folder = options.folder / name
+    (folder / "corpus").mkdir(parents=True, exist_ok=True)
+    (folder / "seeds").mkdir(exist_ok=True)
+    with (folder / "log").open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    check = _prepared(name, planted=options.planted)
+    for number, seed in enumerate(check.case.seeds):
+        (folder / "seeds" / f"{number:03}").write_bytes(seed)
+    atheris = importlib.import_module("atheris")
+    limits = [f"-runs={options.runs}", f"-max_total_time={options.seconds}", f"-seed={options.seed}"]
+    limits += [f"-timeout={_HANGS_S}", f"-rss_limit_mb={_HELD_MB_MAX}", f"-max_len={check.case.bytes_max}"]
+    limits += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-keep_seed=1"]
+    atheris.Setup([name, *limits, str(folder / "corpus"), str(folder / "seeds")], check)
+    atheris.Fuzz()
+
+
+def _told(folder: Path, name: str, status: int, took_s: float) -> bool:
+    """Print what became of a case; whether something was found."""
+    log = (folder / "log").read_text(errors="replace")
+    executed = re.findall(r"^#(\d+)|stat::number_of_executed_units:\s*(\d+)", log, re.MULTILINE)
+    # Lines of progress: the newest says how many paths are known.
+    paths = re.findall(r"ft: (\d+) corp: (\d+)", log)
+    reached = f"{''.join(executed[-1]) if executed else '0'} inputs"
+    if paths:
+        reached += f", {paths[-1][0]} features, a corpus of {paths[-1][1]}"
+    found = status != 0
+    print(f"{name}: {'FOUND something in ' if found else ''}{reached}, {took_s:.1f} s", flush=True)
+    if found:
+        log = log[log.find("=== ") :]
+        print("\n".join(f"    {line[:400]}" for line in log.splitlines()[:_LOG_LINES]), flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
