@@ -142,10 +142,10 @@ def test_a_policy_with_a_name_twice_is_malformed_wherever_it_is_given(
     before = table_dump(installation)
     assert_refused(raw.call("CreateKey", {"Policy": text}), "MalformedPolicyDocumentException")
     assert_refused(raw.call("PutKeyPolicy", {"KeyId": key_id, "Policy": text}), "MalformedPolicyDocumentException")
+    assert table_dump(installation) == before
     if "principal" not in element:
         with pytest.raises(AssertionError, match="error"):
             make_user(installation, f"twice-{uuid.uuid4().hex[:8]}", of_a_user(text))
-    assert table_dump(installation) == before
     # Without the second one it is a policy.
     plain = f'{{"Version":"2012-10-17","Statement":[{{{STATEMENT}}}]}}'
     assert_allowed(raw.call("PutKeyPolicy", {"KeyId": key_id, "Policy": plain}))

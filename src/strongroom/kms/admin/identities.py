@@ -6,7 +6,6 @@ admin socket identified, and whom no policy limits. Answers come as JSON: with t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -35,6 +34,7 @@ from strongroom.kms.turns import Turns
 from strongroom.kms.wire.model import Rule, Shape, structure_rule
 from strongroom.kms.wire.query_codec import decode_query
 from strongroom.kms.wire.validation import RequestRefused
+from strongroom.protocol.strict_json import parse_strictly
 
 _SOURCE: Final = "iam.amazonaws.com"
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
@@ -152,4 +152,4 @@ def _plain(rule: Rule, value: Any) -> Any:
 
 
 def _document(escaped: str) -> Any:
-    return json.loads(unquote(escaped))
+    return parse_strictly(unquote(escaped).encode())
