@@ -95,6 +95,17 @@ def test_a_request_that_nobody_sent_is_told_as_that(scene: Scene) -> None:
     assert "no request" in told
 
 
+def test_without_an_id_the_newest_refusal_of_somebody_is_told(scene: Scene) -> None:
+    answer = scene.kms.call("DisableKey", {"KeyId": scene.key_id})
+    assert scene.kms.call("GenerateRandom", {"NumberOfBytes": 8}).code == "AccessDeniedException"
+    code, told = scene.cli("why", "--principal", scene.user_arn)
+    assert code == 0
+    assert f"{scene.user_arn} called GenerateRandom" in told
+    assert answer.headers["x-amzn-requestid"] not in told
+    code, told = scene.cli("why", "--principal", "arn:aws:iam::999999999999:root")
+    assert (code, "no request that a policy refused" in told) == (1, True)
+
+
 def test_the_caller_is_told_no_more_than_aws_tells(scene: Scene) -> None:
     answer = scene.kms.call(
         "Encrypt", {"KeyId": scene.key_id, "Plaintext": "eA==", "EncryptionContext": {"tenant": "b"}}

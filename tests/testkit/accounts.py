@@ -13,7 +13,7 @@ def make_account(installation: Installation) -> tuple[str, str, str]:
     """A new account: its number, and its administrator's access key and secret."""
     number = f"{secrets.randbelow(9 * 10**11) + 10**11}"
     arguments = ("--account", number, "--name", f"of {number}", "--home", str(installation.home), "--json")
-    made = json.loads(installation.cli("create-account", *arguments).stdout)
+    made = json.loads(installation.cli("iam", "create-account", *arguments).stdout)
     return number, made["access_key_id"], made["secret_access_key"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from strongroom.boundary.domain_token import DomainTokenError, parse_domain_token
 from strongroom.kms.audit.verify import verify_directory
-from strongroom.kms.audit.why import find_request, format_record
+from strongroom.kms.audit.why import find_last_refusal, find_request, format_record
 
 
 def _members(tokens: list[Path]) -> tuple[dict[str, bytes], set[bytes]]:
@@ -61,7 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: strongroom iam why 0b1fca1e-4c2a-8f6e-8d52-70b100000002",
         allow_abbrev=False,
     )
-    why.add_argument("request_id", help="as the error tells it, or the answer's x-amzn-RequestId header")
+    why.add_argument(
+        "request_id",
+        nargs="?",
+        default="",
+        help="as the answer's x-amzn-RequestId header tells it (default: the newest request that a policy refused)",
+    )
+    why.add_argument("--principal", default="", help="without a request id: the newest refused one of this principal")
     why.set_defaults(run=_why)
     for command in (verify, why):
         command.add_argument(
@@ -93,9 +99,11 @@ def _verify(arguments: argparse.Namespace, home: Path, trail: Path) -> int:
 
 
 def _why(arguments: argparse.Namespace, _: Path, trail: Path) -> int:
-    record = find_request(trail, arguments.request_id)
+    wanted = arguments.request_id
+    record = find_request(trail, wanted) if wanted else find_last_refusal(trail, arguments.principal)
     if record is None:
-        print(f"strongroom: no request {arguments.request_id} is in {trail}", file=sys.stderr)
+        what = f"request {wanted}" if wanted else "request that a policy refused"
+        print(f"strongroom: no {what} is in {trail}", file=sys.stderr)
         return 1
     print("\n".join(format_record(record)))
     return 0

@@ -50,6 +50,8 @@ class _Line(msgspec.Struct):
     event: Record
 
 
+# Every record of a refusal holds this, whatever else holds it too.
+_REFUSAL: Final = b'"refusal":{'
 _decode: Final = msgspec.json.Decoder(_Line).decode
 
 
@@ -70,6 +72,22 @@ def find_request(directory: Path, request_id: str) -> Record | None:
     return intent
 
 
+def find_last_refusal(directory: Path, principal_arn: str = "") -> Record | None:
+    """The newest record of a request that a policy refused, of one principal's or of anybody's."""
+    newest = None
+    for path in _newest_first(directory):
+        found = None
+        with path.open("rb") as file:
+            for line in lines_of(file):
+                record = _decode_line(line) if _REFUSAL in line else None
+                if record is not None and principal_arn in {"", record.userIdentity.get("arn")}:
+                    found = record
+        # Other workers write files of their own; an older one of the same worker has nothing newer.
+        if found is not None and found.errorCode and (newest is None or found.eventTime > newest.eventTime):
+            newest = found
+    return newest
+
+
 def _newest_first(directory: Path) -> Iterator[Path]:
     paths = [path for segments in segments_by_writer(directory).values() for _, path in segments]
     yield from sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
@@ -85,7 +103,8 @@ def _decode_line(line: bytes) -> Record | None:
 def format_record(record: Record) -> list[str]:
     """For people: who asked for what, what came of it, and of a refusal the whole reason."""
     who = record.userIdentity.get("arn") or record.userIdentity.get("principalId") or "somebody"
-    lines = [f"{record.eventTime} {who} called {record.eventName} in {record.awsRegion} from {record.sourceIPAddress}"]
+    called = f"{who} called {record.eventName} in {record.awsRegion} from {record.sourceIPAddress}"
+    lines = [f"{record.eventTime} {called}, request {record.requestID}"]
     if record.phase == INTENT:
         return [*lines, "it was decided and begun; no outcome is recorded"]
     if record.errorCode is None:
