@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from testkit.accounts import make_account
 from testkit.identities import document, fresh, iam_client, refused, statement
 from testkit.installation import ACCOUNT, Installation
-from testkit.raw import RawKms, assert_refused, audit_records
+from testkit.raw import RawKms, ask_iam, assert_refused, audit_records
 from testkit.sessions import answer_of, as_client, assume, kms_refused, make_caller, make_role, trusting
 from testkit.workers import Workers
 
@@ -210,6 +211,15 @@ def test_what_a_session_would_have_to_ignore_is_refused(installation: Installati
         sts.assume_role(**{"RoleArn": role["Arn"], "RoleSessionName": "a-session", **request_})
 
 
+def test_the_policies_of_another_account_limit_no_session(installation: Installation) -> None:
+    account = make_account(installation)[0]
+    text = document(statement("*"))
+    policy = ask_iam(installation, "CreatePolicy", account, PolicyName="theirs", PolicyDocument=text)["Policy"]
+    caller = make_caller(installation)
+    with refused("ValidationError"):
+        assume(installation, caller, make_role(installation, caller["Arn"]), PolicyArns=[{"arn": policy["Arn"]}])
+
+
 def test_policies_and_tags_have_a_limit_together(installation: Installation) -> None:
     caller = make_caller(installation, MAY_ASSUME)
     role = make_role(installation, text=document(trusting(*MAY_BE_ASSUMED)))
@@ -290,9 +300,27 @@ def test_a_chain_of_roles_hands_on_what_is_transitive_and_nothing_else(installat
         "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
     ):
         assume(installation, begun, second, DurationSeconds=3601)
-    # What is handed on needs leave like what is passed.
-    with refused("AccessDenied"):
-        assume(installation, begun, make_role(installation))
+
+
+@pytest.mark.parametrize(
+    ("begun_with", "action"),
+    [
+        ({"Tags": [{"Key": "kept", "Value": "1"}], "TransitiveTagKeys": ["kept"]}, "sts:TagSession"),
+        ({"SourceIdentity": "alice"}, "sts:SetSourceIdentity"),
+    ],
+)
+def test_what_is_handed_on_needs_leave_like_what_is_passed(
+    installation: Installation, begun_with: Any, action: str
+) -> None:
+    caller = make_caller(installation, MAY_ASSUME)
+    begun = assume(
+        installation, caller, make_role(installation, text=document(trusting(*MAY_BE_ASSUMED))), **begun_with
+    )
+    closed = make_role(installation)
+    with refused(
+        "AccessDenied", denied(begun, closed, action, f"because no role trust policy allows the {action} action")
+    ):
+        assume(installation, begun, closed)
 
 
 @pytest.mark.parametrize("operation", ["get_session_token", "get_federation_token"])

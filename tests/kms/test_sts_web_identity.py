@@ -21,6 +21,14 @@ from testkit.web_identities import AUDIENCE, ISSUER, NAME, SUBJECT, Issuer, prov
 
 ARN = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{NAME}"
 ELSEWHERE = "https://elsewhere.example.com"
+NO_KEY = (
+    "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity "
+    "documentation for requirements"
+)
+WORDS = dict.fromkeys(
+    ("a key that is not there", "another algorithm", "the other key's name", "the public key as a shared secret"),
+    NO_KEY,
+)
 NOT_VALID = "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"
 
 
@@ -167,7 +175,7 @@ def _bent(issuer: Issuer) -> dict[str, str]:
 def test_a_token_that_nobody_issued_is_refused(
     own: Installation, issuer: Issuer, role: dict[str, Any], what: str
 ) -> None:
-    with refused("InvalidIdentityToken"):
+    with refused("InvalidIdentityToken", WORDS.get(what)):
         assume(own, role, _bent(issuer)[what])
 
 
