@@ -35,6 +35,7 @@ ACTIONS: Final = {
     "DetachRolePolicy": "RoleName! PolicyArn!",
     "DetachUserPolicy": "UserName! PolicyArn!",
     "GetAccessKeyLastUsed": "AccessKeyId!",
+    "GetAccountAuthorizationDetails": "Filter:texts MaxItems Marker",
     "GetAccountSummary": "",
     "GetGroup": "GroupName! Marker MaxItems",
     "GetGroupPolicy": "GroupName! PolicyName!",

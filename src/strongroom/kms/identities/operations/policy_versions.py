@@ -43,7 +43,7 @@ def _id_of(version: PolicyVersion) -> str:
     return f"v{version.number}"
 
 
-def _shape(
+def version_shape(
     policy: ManagedPolicyRecord, version: PolicyVersion, document: str | None = None
 ) -> iam_shapes.PolicyVersion:
     """Only GetPolicyVersion tells the document (API reference, `PolicyVersion`)."""
@@ -95,7 +95,7 @@ async def _get(
     service: Service, call: Call, request: GetPolicyVersionRequest, found: FoundPolicy
 ) -> GetPolicyVersionResponse:
     policy, version = _require(found, request.VersionId)
-    return GetPolicyVersionResponse(PolicyVersion=_shape(policy, version, encode_document(version.document)))
+    return GetPolicyVersionResponse(PolicyVersion=version_shape(policy, version, encode_document(version.document)))
 
 
 async def _list(
@@ -105,7 +105,7 @@ async def _list(
     policy = found.require()
     by_place = {f"{1_000_000_000 - version.number:010}": version for version in policy.versions}
     page = page_of_names(request, tuple(by_place))
-    versions = [_shape(policy, by_place[place]) for place in page.items]
+    versions = [version_shape(policy, by_place[place]) for place in page.items]
     return ListPolicyVersionsResponse(Versions=versions, IsTruncated=page.is_truncated, Marker=page.marker)
 
 

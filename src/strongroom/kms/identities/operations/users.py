@@ -16,7 +16,7 @@ from strongroom.kms.identities.demands import OnIdentity
 from strongroom.kms.identities.faults import DeleteConflict, LimitExceeded
 from strongroom.kms.identities.ids import USER, new_id
 from strongroom.kms.identities.operation import Operation, commit
-from strongroom.kms.identities.operations.boundaries import require_boundary
+from strongroom.kms.identities.operations.boundaries import boundary_shape, require_boundary, stated_boundary
 from strongroom.kms.identities.operations.finding import (
     Found,
     demand_on,
@@ -27,13 +27,12 @@ from strongroom.kms.identities.operations.finding import (
     own_action,
     require_free_name,
 )
-from strongroom.kms.identities.operations.tags import new_tags
+from strongroom.kms.identities.operations.tags import new_tags, tag_shapes
 from strongroom.kms.identities.paging import page_of_records
 from strongroom.kms.identities.records import UserRecord
 from strongroom.kms.repositories import Change, Put, Remove
 from strongroom.kms.service import Service
 from strongroom.kms.wire.iam_shapes import (
-    AttachedPermissionsBoundary,
     CreateUserRequest,
     CreateUserResponse,
     DeleteUserRequest,
@@ -41,7 +40,6 @@ from strongroom.kms.wire.iam_shapes import (
     GetUserResponse,
     ListUsersRequest,
     ListUsersResponse,
-    Tag,
     UpdateUserRequest,
     User,
 )
@@ -49,19 +47,14 @@ from strongroom.kms.wire.iam_shapes import (
 
 def user_shape(user: UserRecord, *, is_whole: bool = True) -> User:
     """Lists leave tags and boundary out (API reference, ListUsers)."""
-    boundary = None
-    if user.boundary_arn is not None:
-        boundary = AttachedPermissionsBoundary(
-            PermissionsBoundaryType="PermissionsBoundaryPolicy", PermissionsBoundaryArn=user.boundary_arn
-        )
     return User(
         Path=path_of(user),
         UserName=user.name,
         UserId=user.user_id,
         Arn=arn_of(user),
         CreateDate=user.created_at_s,
-        PermissionsBoundary=boundary if is_whole else None,
-        Tags=[Tag(Key=key, Value=value) for key, value in (user.tags or {}).items()] or None if is_whole else None,
+        PermissionsBoundary=boundary_shape(user.boundary_arn) if is_whole else None,
+        Tags=tag_shapes(user.tags) or None if is_whole else None,
     )
 
 
@@ -71,9 +64,7 @@ def user_shape(user: UserRecord, *, is_whole: bool = True) -> User:
 def on_new_user(call: Call, request: CreateUserRequest, _: Found[UserRecord]) -> tuple[OnIdentity, ...]:
     """Tags of a new user need leave to tag, too (IAM user guide, "Tag IAM users")."""
     arn = identity_arn(UserRecord, call.account, request.UserName, request.Path)
-    boundary = request.PermissionsBoundary
-    stated = {} if boundary is None else {"iam:PermissionsBoundary": (boundary,)}
-    making = OnIdentity(own_action(call), arn, stated=stated)
+    making = OnIdentity(own_action(call), arn, stated=stated_boundary(request.PermissionsBoundary))
     return (making, OnIdentity("iam:TagUser", arn)) if request.Tags else (making,)
 
 
