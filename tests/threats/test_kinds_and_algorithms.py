@@ -1,4 +1,4 @@
-"""Classes 10 and 14: a key does what it is for, with its own algorithms, and nothing is offered that cannot be done safely.
+"""Classes 10, 11 and 14: a key and a token do what they are for, and nothing is offered that cannot be done safely.
 
 PKCS#11 tokens let a wrapping key decrypt; the S3 encryption client let a reader choose the weaker algorithm (CVE-2020-8911).
 Every specification, usage, operation and algorithm of the API's model is tried against the table of what there is: over
@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
 import itertools
+import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlencode
 
 import pytest
 
@@ -34,10 +38,11 @@ from strongroom.kms.wire.model import Rule, structure_rule
 from strongroom.kms.wire.shapes import OPERATIONS
 from testkit.installation import Installation
 from testkit.module import ACCOUNT, KEY_ID, REGION, Hsm, operational_hsm
-from testkit.raw import RawKms, assert_allowed, nothing_breaks
+from testkit.raw import RawKms, allow, assert_allowed, b64, call_headers, make_user, nothing_breaks, policy
 from testkit.room import BLOB, KEY, OTHER_KEY, Room
 
 SOURCE = Path(strongroom.__path__[0])
+FORM = b"application/x-www-form-urlencoded; charset=utf-8"
 
 
 def words(operation: str, member: str) -> list[str]:
@@ -223,6 +228,72 @@ def test_every_command_on_a_key_is_in_the_matrix() -> None:
     }
     assert on_keys == {type(command) for command in uses(b"").values()} | {VerifyHbk}
     assert "usage" in KeyBinding.__struct_fields__
+
+
+# ── class 11: what callers hold ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_bytes(token: str) -> bytes:
+    """A token's own bytes where it is base64 of one kind or another."""
+    return base64.b64decode(token.translate(str.maketrans("-_", "+/")) + "==", validate=False)
+
+
+def test_of_what_callers_hold_each_opens_at_its_own_place_only(installation: Installation, raw: RawKms) -> None:
+    """Ciphertexts, grant tokens, session tokens and markers: five things that the service gave out, five that it takes."""
+    key_id = str(assert_allowed(raw.call("CreateKey"))["KeyMetadata"]["KeyId"])
+    assert_allowed(raw.call("CreateKey"))
+    user = make_user(installation, f"holder-{uuid.uuid4().hex[:8]}", policy(allow("kms:*")))
+    granted = {"KeyId": key_id, "GranteePrincipal": user.arn, "Operations": ["Encrypt"]}
+    grant = assert_allowed(raw.call("CreateGrant", granted))
+    form = urlencode({"Action": "GetSessionToken", "Version": "2011-06-15"}).encode()
+    answer = user.kms.send(
+        form, [(b"Content-Type", FORM)], service="sts", access_key_id=user.access_key_id, secret=user.secret
+    ).body.decode()
+    session = {
+        name: found[1]
+        for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        if (found := re.search(f"<{name}>([^<]+)</{name}>", answer))
+    }
+    assert len(session) == 3, answer
+    held = {
+        "ciphertext": assert_allowed(raw.call("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="}))["CiphertextBlob"],
+        "grant token": grant["GrantToken"],
+        "grant id": grant["GrantId"],
+        "session token": session["SessionToken"],
+        "marker": assert_allowed(raw.call("ListKeys", {"Limit": 1}))["NextMarker"],
+    }
+
+    def decrypts(text: str) -> bool:
+        tried = [raw.call("Decrypt", {"CiphertextBlob": form}).status for form in (text, b64(text.encode()))]
+        return 200 in [*tried, raw.call("Decrypt", {"CiphertextBlob": b64(as_bytes(text))}).status]
+
+    def is_a_grant_token(text: str) -> bool:
+        return raw.call("Encrypt", {"KeyId": key_id, "Plaintext": "eA==", "GrantTokens": [text]}).status == 200
+
+    def is_a_grant_id(text: str) -> bool:
+        return (
+            raw.call("RevokeGrant", {"KeyId": key_id, "GrantId": text, "DryRun": True}).code
+            == "DryRunOperationException"
+        )
+
+    def is_a_session(text: str) -> bool:
+        headers = [*call_headers("ListKeys"), (b"X-Amz-Security-Token", text.encode())]
+        credentials = {"access_key_id": session["AccessKeyId"], "secret": session["SecretAccessKey"]}
+        return raw.send(b"{}", headers, **credentials).status == 200
+
+    def is_a_marker(text: str) -> bool:
+        return raw.call("ListKeys", {"Marker": text}).status == 200
+
+    takes = {
+        "ciphertext": decrypts,
+        "grant token": is_a_grant_token,
+        "grant id": is_a_grant_id,
+        "session token": is_a_session,
+        "marker": is_a_marker,
+    }
+    with nothing_breaks(installation):
+        accepted = {(kind, place) for place, takes_it in takes.items() for kind, text in held.items() if takes_it(text)}
+    assert accepted == {(kind, kind) for kind in held}
 
 
 # ── class 14 ────────────────────────────────────────────────────────────────────────────────────────────────────────────
