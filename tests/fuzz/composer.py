@@ -53,6 +53,7 @@ class Request:
     other: Key | None = None
     blob: Blob | None = None
     policy: Policy | None = None
+    grant_id: str = ""
     was_refused: bool = False
 
     def refuse(self, *codes: str) -> None:
@@ -161,8 +162,20 @@ class Composer:
                 request.members[name] = days
                 if not 7 <= days <= 30:
                     request.refuse("ValidationException")
-            case "RetiringPrincipal":
+            case "RetiringPrincipal" if request.operation == "ListRetirableGrants":
                 self._draw_retiring_principal(request)
+            case "GranteePrincipal" | "RetiringPrincipal":
+                request.members[name] = random.choice(_PRINCIPALS)
+            case "Operations":
+                request.members[name] = random.choices(_GIVEN, k=random.randint(1, 5))
+            case "Constraints":
+                request.members[name] = self._constraints(request)
+            case "Name":
+                request.members[name] = random.choice(("once", "twice", f"n-{uuid.uuid4()}"))
+            case "GrantId":
+                self._draw_grant_id(request)
+            case "GrantToken" | "GrantTokens":
+                self._draw_tokens(request, name)
             case "PolicyName":
                 request.members[name] = random.choice(("default", "default", "Default", "AWS_RAM", "x"))
             case _:
@@ -269,6 +282,49 @@ class Composer:
             tags = [{"TagKey": f"many-{at}", "TagValue": str(at)} for at in range(random.choice((45, 50, 51)))]
         request.members["Tags"] = tags
 
+    def _constraints(self, request: Request) -> dict[str, Any]:
+        random = self._random
+        context = {self._values.odd_text()[:300]: self._values.odd_text()[:300] for _ in range(random.randint(0, 3))}
+        if random.random() < 0.05:
+            request.refuse("ValidationException")
+            context = random.choice(({"a": "\u20ac" * 385}, {"a" * 385: ""}, {str(at): "" for at in range(9)}))
+        constraints: dict[str, Any] = {random.choice(("EncryptionContextEquals", "EncryptionContextSubset")): context}
+        if random.random() < 0.05:
+            request.refuse("ValidationException")
+            return {"EncryptionContextEquals": {"a": "b"}, "EncryptionContextSubset": {"a": "b"}}
+        return constraints if random.random() < 0.9 else {**constraints, "SourceArn": _SOURCE}
+
+    def _draw_grant_id(self, request: Request) -> None:
+        """A grant of the key, or none of it."""
+        random, key = self._random, request.key
+        known = list(key.grants) if key is not None else []
+        if known and random.random() < 0.9:
+            request.members["GrantId"] = request.grant_id = random.choice(known)
+            return
+        request.members["GrantId"] = random.choice(("0" * 64, "0", "\u0660" * 64, "A" * 64))
+        request.refuse(
+            "InvalidGrantIdException", *(() if request.operation == "ListGrants" else ("NotFoundException",))
+        )
+
+    def _draw_tokens(self, request: Request, name: str) -> None:
+        """Those of grants that are there, of whatever key; or among them one that is none."""
+        random = self._random
+        grants = [(key, grant_id, grant) for key in self._account.keys for grant_id, grant in key.grants.items()]
+        if name == "GrantToken":
+            if not grants or random.random() < 0.1:
+                request.members[name] = random.choice(("x", b64(b"SRGT\x01" + bytes(118)), "\0"))
+                request.refuse("InvalidGrantTokenException")
+                return
+            request.key, request.grant_id, grant = random.choice(grants)
+            request.members[name] = grant.token
+            return
+        tokens = [grant.token for _, _, grant in random.choices(grants, k=random.randint(0, 10))] if grants else []
+        if random.random() < 0.3:
+            tokens = [*tokens[:9], random.choice(("x", *(token[:-1] for token in tokens[:1])))]
+            if request.operation != "DescribeKey":
+                request.refuse("InvalidGrantTokenException")
+        request.members[name] = tokens
+
     def _context(self, request: Request) -> dict[str, str]:
         random = self._random
         if random.random() < 0.04:
@@ -307,8 +363,6 @@ class Composer:
             request.refuse("ValidationException")
         if members.keys() & {"GranteeServicePrincipal", "RetiringServicePrincipal"}:
             request.refuse("ValidationException")
-        if "GrantId" in members:
-            request.refuse("InvalidGrantIdException")
         if request.operation == "GetKeyPolicy" and members.get("PolicyName", "default") != "default":
             request.refuse("NotFoundException")
 
@@ -329,8 +383,6 @@ class Composer:
             self._on_key(request, f"kms:{operation}")
         if operation in {"Decrypt", "ReEncrypt"}:
             self._blob_or_dry_run(request)
-        if members.get("GrantTokens"):
-            request.refuse("InvalidGrantTokenException")
         if "Recipient" in members:
             request.refuse("UnsupportedOperationException")
         algorithms = ("EncryptionAlgorithm", "SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm")
@@ -364,6 +416,50 @@ class Composer:
             request.refuse("CustomKeyStoreNotFoundException")
         if "Recipient" in request.members:
             request.refuse("UnsupportedOperationException")
+
+    def _create_grant(self, request: Request) -> None:
+        members = request.members
+        self._on_key(request, "kms:CreateGrant")
+        if not members.keys() & {"GranteePrincipal", "GranteeServicePrincipal"}:
+            members["GranteePrincipal"] = _PRINCIPALS[0]
+        for role in ("Grantee", "Retiring"):
+            if {f"{role}Principal", f"{role}ServicePrincipal"} <= members.keys():
+                request.refuse("ValidationException")
+        if "GranteeServicePrincipal" in members:
+            has_source = bool((members.get("Constraints") or {}).get("SourceArn"))
+            if not has_source or not members.keys() & {"RetiringPrincipal", "RetiringServicePrincipal"}:
+                request.refuse("ValidationException")
+        if set(members["Operations"]) == {"CreateGrant"} or not set(members["Operations"]) <= _FITTING:
+            request.refuse("ValidationException")
+        if members.keys() & {"GranteePrincipal", "RetiringPrincipal"} and any(
+            members.get(name) in _NOBODY for name in ("GranteePrincipal", "RetiringPrincipal")
+        ):
+            request.refuse("InvalidArnException")
+        if members.get("DryRun"):
+            request.refuse("DryRunOperationException")
+
+    def _revoke_grant(self, request: Request) -> None:
+        self._on_key(request, "kms:RevokeGrant")
+        if request.members.get("DryRun"):
+            request.refuse("DryRunOperationException")
+
+    def _retire_grant(self, request: Request) -> None:
+        """By a token, or by key and id; no policy of the key is asked, and the root made every grant."""
+        random, members = self._random, request.members
+        for name in ("GrantToken", "KeyId", "GrantId"):
+            members.pop(name, None)
+        request.reasons.clear()
+        request.key, request.grant_id = None, ""
+        if random.random() < 0.5:
+            self._draw_tokens(request, "GrantToken")
+        else:
+            self._draw_key(request, "KeyId", None)
+            self._draw_grant_id(request)
+        if random.random() < 0.05:
+            members["GrantId" if "GrantToken" in members else "GrantToken"] = "x"
+            request.refuse("ValidationException")
+        if members.get("DryRun"):
+            request.refuse("DryRunOperationException")
 
     def _create_key(self, request: Request) -> None:
         """Whatever is not a symmetric key of our own is refused, for one reason or another."""
@@ -410,6 +506,17 @@ class Composer:
         """The key's state does not matter, and its policy was asked with the name."""
 
 
+ROOT: Final = f"arn:aws:iam::{ACCOUNT}:root"
+_NOBODY: Final = ("x", f"arn:aws:iam::{ACCOUNT}:user/there-is-nobody", "arn:aws:iam::111122223333:root")
+_PRINCIPALS: Final = (ROOT, f"arn:aws:sts::{ACCOUNT}:federated-user/x") * 5 + _NOBODY
+_SOURCE: Final = f"arn:aws:s3:us-east-1:{ACCOUNT}:bucket"
+# What a grant on a symmetric key can give, and two that it cannot.
+_FITTING: Final = frozenset(
+    {"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "ReEncryptFrom", "ReEncryptTo", "RetireGrant"}
+    | {"GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
+    | {"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
+)
+_GIVEN: Final = (*sorted(_FITTING) * 6, "Sign", "GenerateMac")
 # Given a key id and an alias: a reference, and its refusal.
 _STRANGE_REFERENCES: Final[tuple[tuple[Callable[[str, str], str], tuple[str, ...]], ...]] = (
     (lambda _key, _alias: str(uuid.UUID(int=9)), ("NotFoundException",)),
@@ -448,10 +555,13 @@ _BAD_ALIASES: Final = (
 _TAG_NAMES: Final = ("a", "A", "t" * 128, *(text for text in ODD_TEXTS if text != "aws:"))
 _RULES: Final[Mapping[str, Callable[[Composer, Request], None]]] = {
     **dict.fromkeys(CRYPTOGRAPHIC, Composer._cryptography),
+    "CreateGrant": Composer._create_grant,
     "CreateKey": Composer._create_key,
     "DeleteAlias": Composer._delete_alias,
     "GenerateRandom": Composer._random_bytes,
     "PutKeyPolicy": Composer._put_key_policy,
+    "RetireGrant": Composer._retire_grant,
+    "RevokeGrant": Composer._revoke_grant,
     "TagResource": Composer._tag,
     "UpdateAlias": Composer._update_alias,
 }

@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 from fuzz.bodies import no_operation, no_request
 from fuzz.composer import Composer, Request, as_json
-from fuzz.records import CRYPTOGRAPHIC, DAY_S, LOOKS, Account, Blob, Key, Policy, held, is_on_time, shown
+from fuzz.records import CRYPTOGRAPHIC, DAY_S, LOOKS, Account, Blob, Grant, Key, Policy, held, is_on_time, shown
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.wire.shapes import OPERATIONS
 from testkit.installation import Installation
@@ -36,10 +36,13 @@ _COMMON_CODES: Final = frozenset(
 )
 _OPERATIONS: Final = sorted(TABLE)
 # What needs the most to be right at once is tried the most.
-_SHARE: Final = {"CancelKeyDeletion": 2, "CreateKey": 2, "EnableKey": 3, "ReEncrypt": 6}
+_SHARE: Final = {"CancelKeyDeletion": 2, "CreateGrant": 3, "CreateKey": 2, "EnableKey": 3, "ReEncrypt": 6}
 _SHARES: Final = [_SHARE.get(name, 3 if name in CRYPTOGRAPHIC else 1) for name in _OPERATIONS]
+_OF_GRANTS: Final = frozenset({"CreateGrant", "RetireGrant", "RevokeGrant"})
 # One key at a time is all they concern, so that several can be under way at once and each still has one right answer.
-_ALONE: Final = sorted(set(TABLE) - {"CreateAlias", "CreateKey", "Decrypt", "DeleteAlias", "ReEncrypt", "UpdateAlias"})
+_ALONE: Final = sorted(
+    set(TABLE) - {"CreateAlias", "CreateKey", "Decrypt", "DeleteAlias", "ReEncrypt", "UpdateAlias"} - _OF_GRANTS
+)
 _KEYS_MAX: Final = 6
 _REMEMBERED: Final = 12
 
@@ -412,6 +415,19 @@ class Journey:
                 if days != key.period_days:
                     key.period_days, key.next_rotation = days, time.time() + days * DAY_S
 
+    def _grant_made(self, request: Request, answer: dict[str, Any]) -> None:
+        assert request.key is not None
+        made, known = Grant(dict(request.members), answer["GrantToken"]), request.key.grants.get(answer["GrantId"])
+        if known is not None and (known.shown != made.shown or not made.shown["Name"] or known.token == made.token):
+            raise Finding(f"a grant that was made {known} was made again: {made}")
+        request.key.grants[answer["GrantId"]] = made
+
+    def _grant_ended(self, request: Request, _: dict[str, Any]) -> None:
+        assert request.key is not None
+        grant_id = request.members.get("GrantId") or request.grant_id
+        if request.key.grants.pop(grant_id, None) is None:
+            raise Finding("a grant was ended that nobody made")
+
     def _key_rotated(self, request: Request, _: dict[str, Any]) -> None:
         """The new material's name is told by whatever encrypts next, or by DescribeKey where the policy lets it."""
         key = request.key
@@ -435,13 +451,17 @@ class Journey:
 _CHANGES: Final[Mapping[str, Callable[[Journey, Request, dict[str, Any]], None]]] = {
     **dict.fromkeys(sorted(name for name in TABLE if TABLE[name].mutates), Journey._key_changed),
     "CreateAlias": Journey._alias_points,
+    "CreateGrant": Journey._grant_made,
     "DeleteAlias": Journey._alias_is_gone,
+    "RetireGrant": Journey._grant_ended,
+    "RevokeGrant": Journey._grant_ended,
     "RotateKeyOnDemand": Journey._key_rotated,
     "UpdateAlias": Journey._alias_points,
 }
 _SHOWN_BY: Final = {
     **dict.fromkeys(TABLE, "DescribeKey"),
     **dict.fromkeys(("CreateAlias", "DeleteAlias", "UpdateAlias"), "ListAliases"),
+    **dict.fromkeys(sorted(_OF_GRANTS), "ListGrants"),
     **dict.fromkeys(("DisableKeyRotation", "EnableKeyRotation"), "GetKeyRotationStatus"),
     **dict.fromkeys(("TagResource", "UntagResource", "CreateKey"), "ListResourceTags"),
     "PutKeyPolicy": "GetKeyPolicy",

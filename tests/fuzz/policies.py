@@ -24,7 +24,7 @@ _ALL: Final = frozenset(
     for name in (
         *_DENIABLE,
         *("CancelKeyDeletion", "DisableKeyRotation", "EnableKey", "GenerateDataKeyWithoutPlaintext", "GetKeyLastUsage"),
-        *("ListGrants", "ListKeyPolicies", "PutKeyPolicy"),
+        *("CreateGrant", "ListGrants", "ListKeyPolicies", "PutKeyPolicy", "RevokeGrant"),
     )
 )
 _BYTES_MAX: Final = 32 * 1024

@@ -14,6 +14,11 @@ DAY_S: Final = 86_400.0
 # By how much a date may differ from what the client's clock makes it: requests take time.
 SLACK_S: Final = 120.0
 
+_SHOWN_OF_A_GRANT: Final = frozenset(
+    {"Constraints", "GranteePrincipal", "GranteeServicePrincipal", "Name", "Operations", "RetiringPrincipal"}
+    | {"RetiringServicePrincipal"}
+)
+
 # API reference, RotateKeyOnDemand; nothing else rotates a key while a journey lasts.
 ON_DEMAND_ROTATIONS_MAX: Final = 25
 
@@ -21,6 +26,7 @@ CRYPTOGRAPHIC: Final = frozenset(
     {"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt"}
 )
 _ROTATION: Final = frozenset({"DisableKeyRotation", "EnableKeyRotation", "RotateKeyOnDemand"})
+_GRANTS: Final = frozenset({"CreateGrant"})
 _CHANGES: Final = frozenset(
     {"CreateAlias", "DisableKey", "EnableKey", "ScheduleKeyDeletion", "TagResource", "UntagResource", "UpdateAlias"}
     | {"UpdateKeyDescription"}
@@ -29,9 +35,9 @@ _REFUSED_IN: Final[Mapping[str, Mapping[str, str]]] = {
     "Enabled": {"CancelKeyDeletion": "KMSInvalidStateException"},
     "Disabled": {
         "CancelKeyDeletion": "KMSInvalidStateException",
-        **dict.fromkeys(CRYPTOGRAPHIC | _ROTATION, "DisabledException"),
+        **dict.fromkeys(CRYPTOGRAPHIC | _ROTATION | _GRANTS, "DisabledException"),
     },
-    "PendingDeletion": dict.fromkeys(CRYPTOGRAPHIC | _ROTATION | _CHANGES, "KMSInvalidStateException"),
+    "PendingDeletion": dict.fromkeys(CRYPTOGRAPHIC | _ROTATION | _CHANGES | _GRANTS, "KMSInvalidStateException"),
 }
 
 
@@ -41,6 +47,22 @@ class Policy:
 
     text: str
     withheld: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A grant as it was asked for, and a token of it."""
+
+    members: Mapping[str, Any]
+    token: str
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What a list of grants must show of it."""
+        asked = {name: value for name, value in self.members.items() if name in _SHOWN_OF_A_GRANT and value is not None}
+        constraints = {name: value for name, value in (asked.pop("Constraints", None) or {}).items() if value}
+        operations = sorted(set(asked.pop("Operations")))
+        return {"Name": "", **asked, **({"Constraints": constraints} if constraints else {}), "Operations": operations}
 
 
 @dataclass(eq=False)
@@ -56,6 +78,7 @@ class Key:
     deletion_date: float | None = None
     period_days: int | None = None
     next_rotation: float | None = None
+    grants: dict[str, Grant] = field(default_factory=dict)
 
     def refusals(self, operation: str, *actions: str) -> set[str]:
         """Why an operation on this key must be refused, whatever else the request says; empty: it need not."""
@@ -94,6 +117,7 @@ LOOKS: Final[Mapping[str, Mapping[str, Any]]] = {
     "GetKeyPolicy": {},
     "GetKeyRotationStatus": {},
     "ListAliases": {},
+    "ListGrants": {"Limit": 100},
     "ListKeyPolicies": {},
     "ListKeyRotations": {"IncludeKeyMaterial": "ALL_KEY_MATERIAL"},
     "ListResourceTags": {},
@@ -112,6 +136,13 @@ def held(operation: str, account: Account, key: Key, request: Mapping[str, Any])
             return (key.key_id, None) if key.state == "PendingDeletion" else (key.key_id, key.period_days)
         case "ListAliases":
             return dict.fromkeys(account.aliases_of(key), key.key_id)
+        case "ListGrants":
+            grantee, grant_id = request.get("GranteePrincipal"), request.get("GrantId")
+            return {
+                name: grant.shown
+                for name, grant in key.grants.items()
+                if grantee in {None, grant.members.get("GranteePrincipal")} and grant_id in {None, name}
+            }
         case "ListKeyPolicies":
             return ["default"]
         case "ListKeyRotations":
@@ -135,6 +166,13 @@ def shown(operation: str, answer: dict[str, Any]) -> Any:
             return answer["KeyId"], answer.get("RotationPeriodInDays")
         case "ListAliases":
             return {alias["AliasName"]: alias["TargetKeyId"] for alias in answer["Aliases"]}
+        case "ListGrants":
+            hidden = {"CreationDate", "GrantId", "IssuingAccount", "KeyId"}
+            return {
+                grant["GrantId"]: {name: value for name, value in grant.items() if name not in hidden}
+                | {"Operations": sorted(grant["Operations"])}
+                for grant in answer["Grants"]
+            }
         case "ListKeyPolicies":
             return answer["PolicyNames"]
         case "ListKeyRotations":
