@@ -66,6 +66,16 @@ def require_managed_key(kms: Any, outputs: dict[str, Any], stage: dict[str, Any]
     assert found["alias_target"] == found["by_alias"]["arn"] == target
     assert (found["by_arn"]["arn"], found["by_arn"]["description"]) == (arn, stage["description"])
     assert outputs["opened"] == stage["secret"]
+    require_grants(kms, found, stage)
+
+
+def require_grants(kms: Any, found: dict[str, Any], stage: dict[str, Any]) -> None:
+    listed = {grant["GrantId"]: grant for grant in kms.list_grants(KeyId=found["plain_arn"])["Grants"]}
+    assert set(listed) == set(found["grants"].values())
+    named, retired = (listed[found["grants"][name]] for name in ("named", "retired"))
+    assert (named["Name"], named["Constraints"]) == ("terraform", {"EncryptionContextSubset": stage["context"]})
+    assert set(named["Operations"]) == {"GenerateDataKey", "Decrypt", "DescribeKey"}
+    assert (retired["Name"], "Constraints" in retired) == ("", False)
 
 
 def require_gone(kms: Any, arn: str, within_days: int) -> None:
@@ -75,7 +85,7 @@ def require_gone(kms: Any, arn: str, within_days: int) -> None:
     assert within_days - 1 <= remaining.days <= within_days
 
 
-def test_keys_aliases_policies_tags_and_ciphertexts_are_made_changed_and_destroyed(
+def test_keys_aliases_policies_grants_tags_and_ciphertexts_are_made_changed_and_destroyed(
     terraform: Terraform, kms: Any
 ) -> None:
     for stage in STAGES:
@@ -90,6 +100,7 @@ def test_keys_aliases_policies_tags_and_ciphertexts_are_made_changed_and_destroy
     require_gone(kms, found["managed_arn"], stage_values("third")["deletion_window"])
     require_gone(kms, found["governed_arn"], 7)
     require_gone(kms, found["plain_arn"], 30)
+    assert kms.list_grants(KeyId=found["plain_arn"])["Grants"] == []
     with pytest.raises(kms.exceptions.NotFoundException):
         kms.describe_key(KeyId=stage_values("third")["alias"])
 

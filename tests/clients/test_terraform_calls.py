@@ -1,9 +1,10 @@
 """The calls that Terraform's AWS provider makes, without Terraform: quick, and there on every machine.
 
-The sequences are those of `internal/service/kms/key.go`, `alias.go`, `key_policy.go`, `ciphertext.go` and their data
-sources in the repository of the provider (release 5.100 and later), compared with what `test_terraform.py` left in an
-audit trail. The provider waits until what it wrote was read up to fifteen times in a row, and counts from the beginning
-when one reading differs; here a single reading that differs is a failure, because an answer is given after its commit.
+The sequences are those of `internal/service/kms/key.go`, `alias.go`, `key_policy.go`, `grant.go`, `ciphertext.go` and
+their data sources in the repository of the provider (release 5.100 and later), compared with what `test_terraform.py`
+left in an audit trail. The provider waits until what it wrote was read up to fifteen times in a row, and counts from the
+beginning when one reading differs; here a single reading that differs is a failure, because an answer is given after its
+commit.
 """
 
 from __future__ import annotations
@@ -170,6 +171,41 @@ def test_an_alias_resource_is_created_found_moved_and_deleted(provider: Provider
     provider.wait_until(other["Arn"], lambda: provider.metadata(name)["Arn"])
     provider.writing.delete_alias(AliasName=name)
     assert provider.find_alias(name) is None
+
+
+@pytest.mark.parametrize("retires", [False, True])
+def test_a_grant_resource_is_created_found_and_deleted(provider: Provider, key_id: str, *, retires: bool) -> None:
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+    asked = {
+        "KeyId": key_id,
+        "GranteePrincipal": root,
+        "RetiringPrincipal": root,
+        "Operations": ["Encrypt", "Decrypt"],
+        "Name": "terraform",
+        "Constraints": {"EncryptionContextEquals": {"tenant": "7"}},
+    }
+    made = provider.writing.create_grant(**asked)
+    # The provider makes a grant again after errors that pass: with a name that is no second one.
+    assert provider.writing.create_grant(**asked)["GrantId"] == made["GrantId"]
+
+    def find() -> dict[str, Any] | None:
+        pages = provider.reading.get_paginator("list_grants").paginate(KeyId=key_id)
+        found = [grant for page in pages for grant in page["Grants"] if grant["GrantId"] == made["GrantId"]]
+        return found[0] if found else None
+
+    first = find()
+    assert first is not None
+    assert {name: first[name] for name in asked if name not in {"KeyId", "Operations"}} == {
+        name: value for name, value in asked.items() if name not in {"KeyId", "Operations"}
+    }
+    assert set(first["Operations"]) == {"Encrypt", "Decrypt"}
+    provider.wait_until(first, find)
+    end = provider.writing.retire_grant if retires else provider.writing.revoke_grant
+    end(KeyId=key_id, GrantId=made["GrantId"])
+    provider.wait_until(None, find)
+    # A second destroy knows by the code that there is nothing left to do.
+    with pytest.raises(provider.writing.exceptions.NotFoundException):
+        end(KeyId=key_id, GrantId=made["GrantId"])
 
 
 def test_a_ciphertext_resource_and_the_secrets_data_source(provider: Provider, key_id: str) -> None:

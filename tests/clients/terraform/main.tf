@@ -77,6 +77,25 @@ resource "aws_kms_key_policy" "governed" {
   bypass_policy_lockout_safety_check = true
 }
 
+# With a name, and constraints that differ from stage to stage: then it is another grant.
+resource "aws_kms_grant" "named" {
+  name               = "terraform"
+  key_id             = aws_kms_key.plain.key_id
+  grantee_principal  = data.aws_caller_identity.current.arn
+  retiring_principal = data.aws_caller_identity.current.arn
+  operations         = ["GenerateDataKey", "Decrypt", "DescribeKey"]
+  constraints {
+    encryption_context_subset = var.stage.context
+  }
+}
+
+resource "aws_kms_grant" "retired" {
+  key_id            = aws_kms_key.plain.arn
+  grantee_principal = data.aws_caller_identity.current.arn
+  operations        = ["Encrypt", "RetireGrant"]
+  retire_on_delete  = true
+}
+
 resource "aws_kms_alias" "managed" {
   name          = var.stage.alias
   target_key_id = var.stage.alias_target == "managed" ? aws_kms_key.managed.key_id : aws_kms_key.plain.arn
@@ -125,6 +144,7 @@ output "found" {
     by_alias       = data.aws_kms_key.by_alias
     by_arn         = data.aws_kms_key.by_arn
     fresh_length   = length(data.aws_kms_ciphertext.fresh.ciphertext_blob)
+    grants         = { named = aws_kms_grant.named.grant_id, retired = aws_kms_grant.retired.grant_id }
     governed_arn   = aws_kms_key.governed.arn
     managed_arn    = aws_kms_key.managed.arn
     managed_policy = aws_kms_key.managed.policy
