@@ -2,7 +2,7 @@
 
 A client changes something with one worker, and when it has the answer asks all workers at once, each on a connection of its
 own. Every kind of change has a reader to whom a stale cache would show: keys, aliases, materials, policies, decisions,
-credentials.
+credentials, grants.
 """
 
 from __future__ import annotations
@@ -60,11 +60,14 @@ class Changing:
         self.alias = f"alias/consistent-{seed}"
         self._change("CreateAlias", {"AliasName": self.alias, "TargetKeyId": self.keys[0]})
         self.user: User = make_user(installation, f"consistent-{seed}", policy(allow("kms:*")))
+        # Nothing but grants lets this one.
+        self.grantee: User = make_user(installation, f"grantee-{seed}")
         self.rotated = ""
         self.rotations = ROTATIONS_MAX
         self.kinds: list[Callable[[], None]] = [
             *(self.disable_and_enable, self.move_the_alias, self.remove_and_make_the_alias, self.rotate),
             *(self.tag_and_untag, self.describe, self.deny_and_allow, self.shut_the_access_key_and_open_it),
+            self.grant_and_revoke,
         ]
 
     def run(self, checks: int) -> None:
@@ -167,6 +170,20 @@ class Changing:
         self._check("denied", lambda answer: answer.code == "AccessDeniedException", *encrypt)
         self._change("PutKeyPolicy", {**put, "Policy": policy(everything)})
         self._check("allowed", lambda answer: answer.status == 200, *encrypt)
+
+    def grant_and_revoke(self) -> None:
+        key_id = self.random.choice(self.keys)
+        by_grantee = {"access_key_id": self.grantee.access_key_id, "secret": self.grantee.secret}
+        encrypt = ("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="})
+        granted = {"KeyId": key_id, "GranteePrincipal": self.grantee.arn, "Operations": ["Encrypt"]}
+        made = self._change("CreateGrant", granted)
+        self._check("granted", lambda answer: answer.status == 200, *encrypt, **by_grantee)
+        with_token = {**encrypt[1], "GrantTokens": [made["GrantToken"]]}
+        self._check("token", lambda answer: answer.status == 200, "Encrypt", with_token)
+        end = self.random.choice(("RevokeGrant", "RetireGrant"))
+        self._change(end, {"KeyId": key_id, "GrantId": made["GrantId"]})
+        self._check("grant ended", lambda answer: answer.code == "AccessDeniedException", *encrypt, **by_grantee)
+        self._check("token ended", lambda answer: answer.code == "InvalidGrantTokenException", "Encrypt", with_token)
 
     def shut_the_access_key_and_open_it(self) -> None:
         by_user = {"access_key_id": self.user.access_key_id, "secret": self.user.secret}
