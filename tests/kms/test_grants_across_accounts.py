@@ -1,7 +1,8 @@
 """Grants between accounts: what each half of a permission is for, who is told what, who may end what.
 
 Sources: KMS API reference, "Cross-account use" of each operation; KMS developer guide, "Retiring and revoking grants"; for
-what those leave open `docs/policies.md` and `docs/grants.md`. That nothing is told without a permission: `test_cross_account.py`.
+what those leave open `docs/policies.md` and `docs/grants.md`. That nothing is told without a permission:
+`test_cross_account.py`.
 """
 
 from __future__ import annotations
