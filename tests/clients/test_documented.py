@@ -207,7 +207,7 @@ def without_environment(reader: Reader, section: str) -> str:
     """The expression that a section shows for those who set no variables; from here on none is set."""
     text = DOCUMENT.read_text(encoding="utf-8").split(f"## {section}\n")[1].split("\n## ")[0]
     (expression,) = re.findall(r"^Without the environment: `(.+)`\.$", text, re.MULTILINE)
-    for name in ("AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_STS"):
+    for name in ("AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_IAM"):
         del reader.environment[name]
     return reader.adapt(str(expression))
 

@@ -8,7 +8,7 @@ from strongroom.supervisor.users import Users
 
 def _lines_to_paste(home: Home, settings: HomeSettings, url: str) -> list[str]:
     lines = ["", "Strongroom serves. Point a client at it:", ""]
-    lines += [f"  export AWS_ENDPOINT_URL_KMS={url}", f"  export AWS_ENDPOINT_URL_STS={url}"]
+    lines += [f"  export AWS_ENDPOINT_URL_{service}={url}" for service in ("KMS", "STS", "IAM")]
     lines += [f"  export AWS_REGION={settings.region} AWS_DEFAULT_REGION={settings.region}"]
     if settings.development:
         lines += ["  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"]
