@@ -157,6 +157,37 @@ def test_operations_fit_a_kind_of_key(spec: str, usage: str, fit: list[str], mis
     assert operations_of(spec, usage) >= {"CreateGrant", "RetireGrant", "DescribeKey"}
 
 
+# KMS developer guide, "Grant operations": those that take an encryption context, and what else there is.
+OF_CONTEXT = {
+    *("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"),
+    *("GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"),
+}
+OF_ALL = {"CreateGrant", "RetireGrant", "DescribeKey"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "usage", "fit"),
+    [
+        ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", OF_CONTEXT),
+        ("RSA_2048", "ENCRYPT_DECRYPT", {"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GetPublicKey"}),
+        ("RSA_2048", "SIGN_VERIFY", {"Sign", "Verify", "GetPublicKey"}),
+        ("ECC_NIST_P256", "KEY_AGREEMENT", {"DeriveSharedSecret", "GetPublicKey"}),
+        ("HMAC_256", "GENERATE_VERIFY_MAC", {"GenerateMac", "VerifyMac"}),
+        ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE", {"Encapsulate", "Decapsulate", "GetPublicKey"}),
+    ],
+)
+def test_a_kind_of_key_has_these_operations_and_no_others(spec: str, usage: str, fit: set[str]) -> None:
+    assert operations_of(spec, usage) == OF_ALL | fit
+
+
+@pytest.mark.parametrize("operation", sorted(OF_CONTEXT))
+def test_what_has_an_encryption_context_is_bound_by_it(operation: str) -> None:
+    for constraint in (EQUALS, SUBSET):
+        made = grant(operations=[operation], **{constraint: PAIRS})
+        assert not met(made, {}, f"kms:{operation}")
+        assert met(made, PAIRS, f"kms:{operation}")
+
+
 PARENT = ["CreateGrant", "Decrypt", "GenerateDataKey"]
 MORE = {**PAIRS, "Purpose": "Test"}
 
