@@ -215,3 +215,33 @@ def test_the_last_use_of_a_key_is_told(aws: Aws, key_id: str) -> None:
 def test_what_is_not_supported_yet_says_so(aws: Aws) -> None:
     refusal = aws.refused("kms", "describe-custom-key-stores")
     assert "(UnsupportedOperationException)" in refusal
+
+
+def test_a_user_is_made_put_into_a_group_given_a_key_and_deleted(aws: Aws, installation: Installation) -> None:
+    user, group = f"cli-{uuid.uuid4()}", f"cli-{uuid.uuid4()}"
+    made = aws("iam", "create-user", "--user-name", user, "--path", "/cli/", "--tags", "Key=team,Value=blue")["User"]
+    assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/cli/{user}"
+    assert aws("iam", "get-user", "--user-name", user)["User"] == made
+    assert aws("iam", "create-group", "--group-name", group)["Group"]["GroupName"] == group
+    assert aws("iam", "add-user-to-group", "--user-name", user, "--group-name", group) is None
+    allows = {"Effect": "Allow", "Action": "kms:ListKeys", "Resource": "*"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [allows]})
+    aws("iam", "put-group-policy", "--group-name", group, "--policy-name", "p", "--policy-document", text)
+    shown = aws("iam", "get-group-policy", "--group-name", group, "--policy-name", "p")
+    assert shown["PolicyDocument"] == json.loads(text)
+    key = aws("iam", "create-access-key", "--user-name", user)["AccessKey"]
+    kms = installation.kms(key["AccessKeyId"], key["SecretAccessKey"])
+    kms.list_keys()
+    kms.close()
+    used = aws("iam", "get-access-key-last-used", "--access-key-id", key["AccessKeyId"])["AccessKeyLastUsed"]
+    assert used["ServiceName"] == "kms"
+    refusal = aws.refused("iam", "delete-user", "--user-name", user)
+    assert "(DeleteConflict) when calling the DeleteUser operation: Cannot delete entity, must remove users" in refusal
+    aws("iam", "remove-user-from-group", "--user-name", user, "--group-name", group)
+    aws("iam", "delete-access-key", "--user-name", user, "--access-key-id", key["AccessKeyId"])
+    aws("iam", "delete-user", "--user-name", user)
+    refusal = aws.refused("iam", "get-user", "--user-name", user)
+    assert f"(NoSuchEntity) when calling the GetUser operation: The user with name {user} cannot be found." in refusal
+    assert user not in {one["UserName"] for one in aws("iam", "list-users", "--page-size", "2")["Users"]}
+    aws("iam", "delete-group-policy", "--group-name", group, "--policy-name", "p")
+    aws("iam", "delete-group", "--group-name", group)
