@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from strongroom.boundary.domain_token import parse_domain_token
-from testkit.installation import Installation
+from testkit.installation import ACCOUNT, Installation
 from testkit.raw import allow, make_user, policy
 from testkit.tampering import Row, StoreEditor, edited_store, flipped, open_secrets
 
@@ -26,13 +26,15 @@ KEYS = 70  # More than a page.
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Installation]:
-    """An installation of its own with keys, aliases and a user."""
+    """An installation of its own with keys, an alias, a grant and a user."""
     running = Installation()
     try:
         running.start()
         kms = running.kms()
         keys = [kms.create_key()["KeyMetadata"]["KeyId"] for _ in range(KEYS)]
         kms.create_alias(AliasName="alias/looked-at", TargetKeyId=keys[0])
+        root = f"arn:aws:iam::{ACCOUNT}:root"
+        kms.create_grant(KeyId=keys[0], GranteePrincipal=root, Operations=["Decrypt"])
         kms.close()
         make_user(running, "alice", policy(allow("kms:*")))
         yield running
@@ -50,7 +52,12 @@ def deep(home: Installation, *options: str) -> tuple[int, list[str]]:
 def test_a_sound_home_gives_no_cause_for_complaint(home: Installation) -> None:
     assert deep(home) == (0, [])
     shown = home.cli("doctor", "--deep", "--home", str(home.home)).stdout
-    for line in (f"kms_keys: {KEYS} rows hold", f"materials: {KEYS} rows hold", "aliases: 1 rows hold"):
+    for line in (
+        f"kms_keys: {KEYS} rows hold",
+        f"materials: {KEYS} rows hold",
+        "aliases: 1 rows hold",
+        "grants: 1 rows hold",
+    ):
         assert f"ok    {line}\n" in shown
     assert "ok    the store's files are whole\n" in shown
     assert "1 of 1 shares open it" in shown
@@ -119,6 +126,9 @@ FORGED_WITHOUT_THE_STORE_KEY = {
     ),
     "a material row that was changed": _changed("materials", "created_at_s", 1.0, "the MAC of a row of materials"),
     "an alias that points elsewhere": _changed("aliases", "updated_at_s", 1.0, "the MAC of a row of aliases"),
+    "a grant that gives more": _changed(
+        "grants", "operations", '["Decrypt","CreateGrant"]', "the MAC of a row of grants"
+    ),
     "a user with other policies": _changed("users", "identity_policies", "{}", "the MAC of a row of users"),
     "an access key made active": _changed("access_keys", "status", "x", "the MAC of a row of access_keys"),
     "a key row without a MAC": _changed("kms_keys", "mac", b"", "a row of kms_keys carries no MAC"),
@@ -141,6 +151,7 @@ FORGED_WITH_THE_STORE_KEY = {
     ),
     "a material without its key": _removed("kms_keys", "materials", "its key {} does not exist"),
     "an alias without its key": _changed("aliases", "key_id", "nobody", "its key nobody does not exist"),
+    "a grant without its key": _changed("grants", "key_id", "nobody", "its key nobody does not exist"),
     "an access key without its user": _removed("users", "access_keys", "its user alice does not exist"),
 }
 
@@ -148,7 +159,7 @@ FORGED_WITH_THE_STORE_KEY = {
 @contextmanager
 def damaged(home: Installation, damage: Damage, store_key: bytes | None) -> Iterator[tuple[str, str]]:
     """The store as it was before, afterwards: rows are put back with the MACs that they had."""
-    tables = ("kms_keys", "materials", "aliases", "users", "access_keys")
+    tables = ("kms_keys", "materials", "aliases", "grants", "users", "access_keys")
     with edited_store(home.home, None) as store:
         before = {table: store.rows(table) for table in tables}
     try:
