@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
+import msgspec
 import pytest
 from botocore import UNSIGNED
 
+from strongroom.kms.audit.events import EventIds, Origin
+from strongroom.kms.dispatch import _as_fault
+from strongroom.kms.identities.configuration import IdentityConfiguration
+from strongroom.kms.identities.configured import ConfiguredError, Documents
+from strongroom.kms.identities.providers import read_providers
+from strongroom.kms.identities.sts.allowance import Allowance
+from strongroom.kms.query_calls import QueryCalls
+from strongroom.kms.turns import Turns
+from strongroom.protocol.requests import http_request
 from testkit.identities import document, fresh, refused, statement
 from testkit.installation import ACCOUNT, Installation
-from testkit.raw import audit_records
+from testkit.module import operational_hsm
+from testkit.raw import RawKms, audit_records
 from testkit.sessions import as_client, kms_refused, make_caller, make_role, trusting
 from testkit.web_identities import AUDIENCE, ISSUER, NAME, SUBJECT, Issuer, provider
+from testkit.worker import Clocks, Worker
 
 ARN = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{NAME}"
 ELSEWHERE = "https://elsewhere.example.com"
@@ -84,10 +98,15 @@ def test_a_pod_becomes_its_role(own: Installation, issuer: Issuer, role: dict[st
 
 def test_a_signature_beside_the_token_changes_nothing(own: Installation, issuer: Issuer, role: dict[str, Any]) -> None:
     caller = make_caller(own, statement("*", effect="Deny"))
-    sts = as_client(own, "sts", caller)
-    sts.meta.events.register("choose-signer.sts.AssumeRoleWithWebIdentity", lambda **_: "v4")
-    request = {"RoleArn": role["Arn"], "RoleSessionName": "a-pod", "WebIdentityToken": issuer.token()}
-    assert sts.assume_role_with_web_identity(**request)["Provider"] == ISSUER
+    form = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleSessionName": "a-pod"}
+    body = urlencode({**form, "RoleArn": role["Arn"], "WebIdentityToken": issuer.token()}).encode()
+    raw, type_ = RawKms(own), (b"Content-Type", b"application/x-www-form-urlencoded")
+    signing = {"access_key_id": caller["AccessKeyId"], "secret": caller["SecretAccessKey"], "service": "sts"}
+    answer = raw.send(body, [type_], **signing)
+    raw.close()
+    assert answer.status == 200
+    assert f"assumed-role/{role['RoleName']}/a-pod".encode() in answer.body
+    assert audit_records(own)[-1]["userIdentity"]["type"] == "WebIdentityUser"
 
 
 @pytest.mark.parametrize(
@@ -257,6 +276,37 @@ def test_the_trail_says_who_vouched_for_whom_and_never_holds_a_token(
         assert secret not in own.output.read_text()
 
 
+def test_strangers_fail_only_so_often_in_a_second(issuer: Issuer, tmp_path: Path) -> None:
+    async def scene() -> None:
+        clocks = Clocks(float(int(time.time())))
+        documents = Documents("identity-providers", {"a.json": json.dumps(issuer.key_set())})
+        with Worker(tmp_path, operational_hsm(), clocks) as worker:
+            configured = IdentityConfiguration(providers=read_providers(provider("a.json"), documents))
+            service = msgspec.structs.replace(worker.service, configured=configured)
+            calls = QueryCalls(service, EventIds(bytes(9)), Turns(), _as_fault, Allowance(3))
+
+            def ask(token: str) -> str:
+                """What a stranger is told; of somebody whom the issuer knows, what becomes of the call."""
+                said: list[str] = []
+                form = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleSessionName": "a-pod"}
+                role = f"arn:aws:iam::{ACCOUNT}:role/nobody"
+                body = urlencode({**form, "RoleArn": role, "WebIdentityToken": token}).encode()
+                request = http_request("POST", b"/", [], body)
+                refuse, then = (lambda one: said.append(one.code)), (lambda one: said.append(one.code))
+                assert calls.serve_unsigned(request, Origin("192.0.2.1", "a pod"), then, refuse)
+                return said[0]
+
+            forged = Issuer().token()
+            for _ in range(2):
+                # Who is known is no stranger, however often he comes.
+                assert [ask(issuer.token()) for _ in range(5)] == ["AccessDenied"] * 5
+                assert [ask(forged) for _ in range(3)] == ["InvalidIdentityToken"] * 3
+                assert ask(forged) == ask(issuer.token()) == "Throttling"
+                clocks.pass_s(1.0)
+
+    asyncio.run(scene())
+
+
 # ── the configuration ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -280,9 +330,6 @@ def test_the_trail_says_who_vouched_for_whom_and_never_holds_a_token(
 def test_a_mistake_in_the_configuration_refuses_with_its_place(
     issuer: Issuer, toml: str, documents: dict[str, str], words: str
 ) -> None:
-    from strongroom.kms.identities.configured import ConfiguredError, Documents
-    from strongroom.kms.identities.providers import read_providers
-
     good = json.dumps(issuer.key_set())
     texts = {name: good if text == "GOOD" else text for name, text in documents.items()}
     with pytest.raises(ConfiguredError) as caught:
@@ -291,9 +338,6 @@ def test_a_mistake_in_the_configuration_refuses_with_its_place(
 
 
 def test_keys_for_other_purposes_are_left_out(issuer: Issuer) -> None:
-    from strongroom.kms.identities.configured import Documents
-    from strongroom.kms.identities.providers import read_providers
-
     rsa_key, ec_key = issuer.key_set()["keys"]
     others = [
         {**rsa_key, "kid": "enc", "use": "enc"},

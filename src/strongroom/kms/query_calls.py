@@ -22,6 +22,7 @@ from strongroom.kms.faults import Fault
 from strongroom.kms.identities.operation import Operation, perform
 from strongroom.kms.identities.operations.table import TABLE as IAM_TABLE
 from strongroom.kms.identities.sessions import require_may_call
+from strongroom.kms.identities.sts.allowance import Allowance
 from strongroom.kms.identities.sts.assume_role_with_web_identity import NAME as WEB_IDENTITY
 from strongroom.kms.identities.sts.assume_role_with_web_identity import identify
 from strongroom.kms.identities.sts.table import TABLE as STS_TABLE
@@ -88,8 +89,16 @@ class _RefusedCall(Fault):
 class QueryCalls:
     """Serves both services in one worker."""
 
-    def __init__(self, home: Service, ids: EventIds, turns: Turns, as_fault: Callable[[BaseException], Fault]) -> None:
-        """`as_fault` says what a caller may see of an error."""
+    def __init__(
+        self,
+        home: Service,
+        ids: EventIds,
+        turns: Turns,
+        as_fault: Callable[[BaseException], Fault],
+        allowance: Allowance | None = None,
+    ) -> None:
+        """`as_fault` says what a caller may see of an error, `allowance` how often strangers may fail."""
+        self._allowance = allowance or Allowance()
         self._home: Final = home
         self._ids = ids
         self._turns = turns
@@ -137,7 +146,7 @@ class QueryCalls:
         body = request.body
         if request.method != "POST" or len(body) > _UNSIGNED_BYTES_MAX or _UNSIGNED_ACTION not in body:
             return False
-        request_id = self._ids()
+        request_id, now_s = self._ids(), self._home.clock()
         try:
             form = query.parse_form(body)  # 1
             if form.get("Action") != WEB_IDENTITY:
@@ -145,8 +154,11 @@ class QueryCalls:
             name, row = _find(STS, form)  # 2
             typed = decode_query(name, form)  # 3
             assert isinstance(typed, AssumeRoleWithWebIdentityRequest)
+            if self._allowance.is_spent(now_s):
+                raise _RefusedCall("Throttling", "Rate exceeded")
             entry = identify(self._home, typed)
         except (query.MalformedForm, RequestRefused, Fault) as refused:
+            self._allowance.spend(now_s)
             text = encode_error(STS, refused.code, refused.message, request_id)
             refuse(Unsigned(request_id, refused.code, error_status(refused.code), text))
             return True

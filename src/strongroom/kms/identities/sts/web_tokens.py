@@ -3,8 +3,9 @@
 1. its form: three parts, a header that says what it is, claims that occur once, 2. an issuer that is configured, 3. for one
 of its audiences, 4. for this time, 5. for somebody, 6. signed by the issuer's key.
 
-The signature comes last: whoever has no token costs a stranger's request no more than a look at a few claims, and with the
-name of a configured issuer and key one verification, which is about what refusing a wrong signature of AWS's costs.
+The signature comes last: whoever has no token costs no more than a look at a few claims, and with the public names of issuer
+and key one verification: 70 us of CPU with RSA, 110 with ES256, where refusing a wrong signature of AWS's takes 26.
+`allowance.py` bounds how often.
 
 Invariants: the algorithm is the key's, never the token's own choice; a header that demands what we do not know is refused.
 Sources: RFC 7515, RFC 7519; OpenID Connect Core 1.0, 3.1.3.7; IAM user guide, "Available keys for AWS OIDC federation" (of
