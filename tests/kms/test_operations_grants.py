@@ -6,15 +6,19 @@ each operation; KMS developer guide, "Creating grants", "Retiring and revoking g
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from strongroom.kms.faults import Fault
+from strongroom.kms.limits import Limits
 from testkit.installation import ACCOUNT, Installation
 from testkit.raw import (
     Answer,
@@ -29,6 +33,7 @@ from testkit.raw import (
     policy,
     table_dump,
 )
+from testkit.room import GRANT, KEY, OTHER_KEY, Room
 
 ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 NOBODY = f"arn:aws:iam::{ACCOUNT}:user/nobody-of-this-name"
@@ -674,3 +679,37 @@ def test_a_disabled_key_takes_no_new_grant_and_gives_up_those_it_has(
     assert_allowed(raw.call("RevokeGrant", {"KeyId": key_id, "GrantId": made[0]["GrantId"]}))
     assert_allowed(raw.call("RetireGrant", {"GrantToken": made[1]["GrantToken"]}))
     assert grants_of(raw, key_id) == []
+
+
+# ── how many ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_key_has_no_more_grants_than_its_limit_and_one_that_goes_makes_room(tmp_path: Path) -> None:
+    """The key of the room has one grant already. A name that is known takes no place, and other keys are others."""
+
+    async def scene(room: Room) -> None:
+        async def create(key_id: str, name: str) -> str:
+            request = {"KeyId": key_id, "GranteePrincipal": ROOT, "Operations": ["Encrypt"], "Name": name}
+            _, answer, error, _ = await room.serve("CreateGrant", request)
+            return f"{error.code}: {error.message}" if isinstance(error, Fault) else str(answer.GrantId)
+
+        full = "LimitExceededException: Grants per key quota for this account in this region is 3, current usage is 3."
+        first = await create(KEY, "a")
+        await create(KEY, "b")
+        for _ in range(2):
+            assert await create(KEY, "c") == full
+        assert await create(KEY, "a") == first
+        assert await create(OTHER_KEY, "c") != full
+        assert (await room.serve("RevokeGrant", {"KeyId": KEY, "GrantId": GRANT}))[2] is None
+        assert await create(KEY, "c") != full
+        assert await create(KEY, "d") == full
+
+    async def main() -> None:
+        room = Room(tmp_path / "store.db", limits=Limits(grants_per_key_max=3))
+        try:
+            await room.fill()
+            await scene(room)
+        finally:
+            room.store.close()
+
+    asyncio.run(main())
