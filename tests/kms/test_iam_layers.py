@@ -435,6 +435,13 @@ def test_a_role_of_the_same_account_is_refused_with_the_reason() -> None:
     )
 
 
+def test_who_brings_a_web_identity_is_told_the_action_alone() -> None:
+    pod = web_identity_principal("accounts.google.com", "123", ACCOUNT)
+    action = "sts:AssumeRoleWithWebIdentity"
+    question = Question(pod, Documents(), action, ROLE, NO_TRUST, ACCOUNT)
+    assert refusal_message(question, evaluate(question)) == f"Not authorized to perform {action}"
+
+
 def test_a_resource_of_nobody_in_particular_is_the_principals() -> None:
     policy = document(PolicyKind.KEY, to(ALICE.arn))
     assert evaluate(Question(ALICE, Documents(), "kms:Decrypt", KEY, policy)).allowed
