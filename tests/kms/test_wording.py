@@ -472,10 +472,10 @@ LISTS = [
 ]
 
 OPERATIONS_REFUSED: Final = (
-    "Operations [Sign, Verify, GenerateMac] are not supported when creating a grant for a symmetric KMS key with key "
-    "usage ENCRYPT_DECRYPT. Valid operations are [Decrypt, Encrypt, GenerateDataKey, "
-    "GenerateDataKeyWithoutPlaintext, ReEncryptFrom, ReEncryptTo, CreateGrant, RetireGrant, DescribeKey, "
-    "GenerateDataKeyPair, GenerateDataKeyPairWithoutPlaintext]"
+    "Operations [Sign, Verify, GenerateMac] are not supported when creating a grant for a symmetric KMS key with key usage "
+    "ENCRYPT_DECRYPT. Valid operations are [Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, "
+    "ReEncryptFrom, ReEncryptTo, CreateGrant, RetireGrant, DescribeKey, GenerateDataKeyPair, "
+    "GenerateDataKeyPairWithoutPlaintext]"
 )
 SERVICE_NOT_RETIRED: Final = "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a RetiringServicePrincipal."
 GRANTED: Final = {"KeyId": "{key}", "GranteePrincipal": ROOT, "Operations": ["Encrypt"]}
