@@ -477,7 +477,12 @@ OPERATIONS_REFUSED: Final = (
     "ReEncryptFrom, ReEncryptTo, CreateGrant, RetireGrant, DescribeKey, GenerateDataKeyPair, "
     "GenerateDataKeyPairWithoutPlaintext]"
 )
-SERVICE_NOT_RETIRED: Final = "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a RetiringServicePrincipal."
+SERVICE_NOT_RETIRED: Final = " ".join(
+    (
+        "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a",
+        "RetiringServicePrincipal.",
+    )
+)
 GRANTED: Final = {"KeyId": "{key}", "GranteePrincipal": ROOT, "Operations": ["Encrypt"]}
 SERVICE_GRANTED: Final = {
     "GranteeServicePrincipal": "s3.us-east-1.amazonaws.com",
