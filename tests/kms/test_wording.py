@@ -477,11 +477,8 @@ OPERATIONS_REFUSED: Final = (
     "ReEncryptFrom, ReEncryptTo, CreateGrant, RetireGrant, DescribeKey, GenerateDataKeyPair, "
     "GenerateDataKeyPairWithoutPlaintext]"
 )
-SERVICE_NOT_RETIRED: Final = " ".join(
-    (
-        "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a",
-        "RetiringServicePrincipal.",
-    )
+SERVICE_NOT_RETIRED: Final = (
+    "When you specify a GranteeServicePrincipal, you must also specify a RetiringPrincipal or RetiringServicePrincipal."
 )
 GRANTED: Final = {"KeyId": "{key}", "GranteePrincipal": ROOT, "Operations": ["Encrypt"]}
 SERVICE_GRANTED: Final = {

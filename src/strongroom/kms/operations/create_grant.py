@@ -117,7 +117,7 @@ def _require_form(request: CreateGrantRequest, constraints: GrantConstraints) ->
             )
         if retiring is None and retiring_service is None:
             raise ValidationException(
-                "When you specify a GranteeServicePrincipal, you must specify either a RetiringPrincipal or a "
+                "When you specify a GranteeServicePrincipal, you must also specify a RetiringPrincipal or "
                 "RetiringServicePrincipal."
             )
     if not request.Operations:  # 4
