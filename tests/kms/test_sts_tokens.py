@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from strongroom.boundary.messages import SealColumn, UnsealColumn
 from strongroom.boundary.secret import AccessKeySecret, StoreKey
 from strongroom.kms.credentials import Credentials
+from strongroom.kms.dispatch import _KMS, _QUERY, _as_fault, _error_body, _error_status
 from strongroom.kms.driver import run
 from strongroom.kms.identities.faults import AccessDenied, InvalidClientTokenId
 from strongroom.kms.identities.lookup import Lookup
@@ -33,7 +34,7 @@ from strongroom.kms.identities.session_tokens import (
     parse_value,
     sealed_value,
 )
-from strongroom.kms.identities.sessions import merged_tags, require_may_call, require_session
+from strongroom.kms.identities.sessions import EXPIRED, merged_tags, require_may_call, require_session
 from strongroom.kms.identities.sts.issuing import PACKED_BYTES_MAX, issue
 from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.repositories import Put, Remove
@@ -188,6 +189,17 @@ def test_a_session_ends_at_its_time_and_not_before() -> None:
         "ExpiredTokenException",
         "The security token included in the request is expired",
     )
+
+
+@pytest.mark.parametrize(
+    ("services", "code", "status"), [(_KMS, "ExpiredTokenException", 400), (_QUERY, "ExpiredToken", 403)]
+)
+def test_an_expired_session_is_told_so_in_every_protocol(services: frozenset[str], code: str, status: int) -> None:
+    fault = _as_fault(Refused("ExpiredTokenException", EXPIRED))
+    found, content_type = _error_status(fault.code, services)
+    body = _error_body(content_type, fault.code, fault.message, "a request").decode()
+    assert (found, fault.message) == (status, EXPIRED)
+    assert f'"__type":"{code}"' in body or f"<Code>{code}</Code>" in body
 
 
 @pytest.mark.parametrize(

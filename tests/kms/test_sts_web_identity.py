@@ -15,13 +15,17 @@ import jwt
 import msgspec
 import pytest
 from botocore import UNSIGNED
+from hypothesis import given
+from hypothesis import strategies as st
 
 from strongroom.kms.audit.events import EventIds, Origin
 from strongroom.kms.dispatch import _as_fault
+from strongroom.kms.faults import Fault
 from strongroom.kms.identities.configuration import IdentityConfiguration
 from strongroom.kms.identities.configured import ConfiguredError, Documents
 from strongroom.kms.identities.providers import read_providers
 from strongroom.kms.identities.sts.allowance import Allowance
+from strongroom.kms.identities.sts.web_tokens import verify_web_token
 from strongroom.kms.query_calls import QueryCalls
 from strongroom.kms.turns import Turns
 from strongroom.protocol.requests import http_request
@@ -35,6 +39,7 @@ from testkit.worker import Clocks, Worker
 
 ARN = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{NAME}"
 ELSEWHERE = "https://elsewhere.example.com"
+TAGS, SOURCE_IDENTITY = "https://aws.amazon.com/tags", "https://aws.amazon.com/source_identity"
 NO_KEY = (
     "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity "
     "documentation for requirements"
@@ -274,6 +279,49 @@ def test_the_trail_says_who_vouched_for_whom_and_never_holds_a_token(
     for secret in (*token.split("."), answer["Credentials"]["SessionToken"], answer["Credentials"]["SecretAccessKey"]):
         assert secret not in json.dumps(events)
         assert secret not in own.output.read_text()
+
+
+KNOWN = Issuer()
+PROVIDERS = read_providers(provider("a.json"), Documents("a folder", {"a.json": json.dumps(KNOWN.key_set())}))
+TOKENS = {key: KNOWN.token(key) for key in ("rsa", "ec")}
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def verified(token: str) -> bool:
+    try:
+        verify_web_token(token, PROVIDERS, ACCOUNT, time.time())
+    except Fault:
+        return False
+    return True
+
+
+@given(st.sampled_from(sorted(TOKENS)), st.data())
+def test_every_character_of_a_token_counts(key: str, data: st.DataObject) -> None:
+    token = TOKENS[key]
+    assert verified(token)
+    place = data.draw(st.integers(0, len(token) - 1))
+    character = data.draw(st.sampled_from(sorted({*token, "-", "_", ".", "=", "+", "/", " ", "ä"} - {token[place]})))
+    changed = token[:place] + character + token[place + 1 :]
+    # The last character of a part may hold bits that are of no byte: such a spelling is of the same bytes.
+    is_spelling = token[place + 1 : place + 2] in {".", ""}
+    assert is_spelling or not verified(changed)
+
+
+@given(st.sampled_from(["iss", "aud", "azp", "sub", "exp", "iat", "nbf", "amr", TAGS, SOURCE_IDENTITY]), ANY_JSON)
+def test_whatever_a_claim_is_a_token_is_taken_or_refused(name: str, value: Any) -> None:
+    claims = {**KNOWN.claims(), name: value}
+    payload = json.dumps(claims).encode()
+    verified(jwt.PyJWS().encode(payload, KNOWN.keys["rsa"], "RS256", {"kid": "rsa"}))
+
+
+@given(ANY_JSON, ANY_JSON, st.binary(max_size=80))
+def test_whatever_a_part_is_a_token_is_refused(header: Any, claims: Any, signature: bytes) -> None:
+    parts = (json.dumps(header).encode(), json.dumps(claims).encode(), signature)
+    assert not verified(".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts))
 
 
 def test_strangers_fail_only_so_often_in_a_second(issuer: Issuer, tmp_path: Path) -> None:
