@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import boto3
 import jwt
 import msgspec
 import pytest
@@ -30,7 +31,7 @@ from strongroom.kms.query_calls import QueryCalls
 from strongroom.kms.turns import Turns
 from strongroom.protocol.requests import http_request
 from testkit.identities import document, fresh, refused, statement
-from testkit.installation import ACCOUNT, Installation
+from testkit.installation import ACCOUNT, REGION, Installation
 from testkit.module import operational_hsm
 from testkit.raw import RawKms, audit_records
 from testkit.sessions import as_client, kms_refused, make_caller, make_role, trusting
@@ -99,6 +100,24 @@ def test_a_pod_becomes_its_role(own: Installation, issuer: Issuer, role: dict[st
     assert session == f"arn:aws:sts::{ACCOUNT}:assumed-role/{role['RoleName']}/a-pod"
     assert as_client(own, "sts", answer["Credentials"]).get_caller_identity()["Arn"] == session
     assert as_client(own, "kms", answer["Credentials"]).create_key()
+
+
+def test_an_sdk_in_a_pod_needs_nothing_but_its_environment(
+    own: Installation, issuer: Issuer, role: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text(issuer.token())
+    url = f"http://127.0.0.1:{own.port}"
+    for name, value in (
+        ("AWS_ROLE_ARN", role["Arn"]),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token")),
+        ("AWS_ENDPOINT_URL_STS", url),
+        ("AWS_ENDPOINT_URL_KMS", url),
+        ("AWS_DEFAULT_REGION", REGION),
+    ):
+        monkeypatch.setenv(name, value)
+    pod = boto3.session.Session()
+    assert pod.client("sts").get_caller_identity()["Arn"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/")
+    assert pod.client("kms").generate_random(NumberOfBytes=1)
 
 
 def test_a_signature_beside_the_token_changes_nothing(own: Installation, issuer: Issuer, role: dict[str, Any]) -> None:
