@@ -316,7 +316,7 @@ def test_a_signed_get_caller_identity_works_and_other_actions_are_invalid(instal
     assert (answer.status, b"<Arn>arn:aws:iam::000000000000:root</Arn>" in answer.body) == (200, True)
     for body, code in (
         (b"Action=AssumeRole", b"InvalidAction"),
-        (b"", b"InvalidAction"),
+        (b"", b"MissingAction"),
         (b"Action=GetCallerIdentity&action=x", b"MalformedQueryString"),
         (b"Action=%zz", b"MalformedQueryString"),
         (b"\xff", b"MalformedQueryString"),
