@@ -44,10 +44,10 @@ test: $(VENV)/.installed-test  ## the suite a person waits for (at most 10 minut
 	@$(PYTEST) -n $(TEST_WORKERS) -m "not long and not campaign" $(ARGS)
 
 test-long: $(VENV)/.installed-clients  ## kill cycles, memory scans, long mutations (at most 40 minutes)
-	@$(PYTEST) -m "long and not campaign" --timeout 1800 $(ARGS)
+	@$(PYTEST) -m "long and not campaign" --timeout 1800 -o faulthandler_timeout=1860 $(ARGS)
 
 campaign: $(VENV)/.installed-test  ## the full figures, by hand; record them in docs/campaigns.md
-	@$(PYTEST) -m campaign --timeout 0 -s $(ARGS)
+	@$(PYTEST) -m campaign --timeout 0 -o faulthandler_timeout=0 -s $(ARGS)
 
 mutation: $(VENV)/.installed-test  ## plant every fault of the rooms that decide who may, one at a time; see docs/campaigns.md
 	@$(BIN)/python -m tests.mutation $(ARGS)
