@@ -26,6 +26,8 @@ from testkit.raw import RawKms, assert_allowed
 # AWS's quota of users per account.
 USERS_MAX = 5_000
 THREADS = 8
+# Fewer than a grantee may have.
+GRANTS_EACH = 500
 SLICE_REQUESTS = 400
 ROUNDS = 7
 POLICY = json.dumps(
@@ -121,17 +123,21 @@ def grants(crowd: Crowd, count: int) -> None:
     iam.create_user(UserName="grantee")
     key = iam.create_access_key(UserName="grantee")["AccessKey"]
     grantee = RawKms(crowd.running, key["AccessKeyId"], key["SecretAccessKey"])
-    somebody, root = f"arn:aws:iam::{ACCOUNT}:user/grantee", f"arn:aws:iam::{ACCOUNT}:root"
+    users = [f"arn:aws:iam::{ACCOUNT}:user/grantee"]
+    others = range(-(-count // GRANTS_EACH))
+    users += [iam.create_user(UserName=f"grantee-{number}")["User"]["Arn"] for number in others]
 
-    def grant(principal: str) -> Callable[[int], None]:
+    def grant(number: int) -> None:
+        """The first to the one who will use it."""
+        principal = users[0 if number == 0 else 1 + number % (len(users) - 1)]
         request = {"KeyId": crowded, "GranteePrincipal": principal, "Operations": ["GenerateDataKey"]}
-        return lambda _: void(assert_allowed(crowd.quiet.call("CreateGrant", request)))
+        assert_allowed(crowd.quiet.call("CreateGrant", request))
 
-    grant(somebody)(0)
+    grant(0)
     costs = []
     while sum(made for made, _ in costs) + 1 < count:
         made = min(5_000, count - 1 - sum(made for made, _ in costs))
-        costs.append((made, crowd.cost_us(made, grant(root))))
+        costs.append((made, crowd.cost_us(made, lambda number: grant(1 + number))))
     filling = ", ".join(f"{cost:.0f}" for _, cost in costs)
     print(f"CreateGrant per 5,000 as the key fills to {count}: {filling} us of the service")
     beside = crowd.slices()

@@ -278,6 +278,7 @@ def test_grants_are_found_by_key_by_grantee_and_by_who_may_retire_them(under_tes
         assert run(store, lambda s: s.list_grants_to_retire(REGION, first.retiring, "", 9)) == [first, second]
         assert run(store, lambda s: s.list_grants_to_retire("us-east-1", first.retiring, "", 9)) == []
         assert run(store, lambda s: s.count_grants("key-1")) == 2
+        assert run(store, lambda s: s.count_grants_to("key-1", first.grantee)) == 1
         has_grants = [run(store, lambda s, k=k: s.key_with_materials(k)).has_grants for k in ("key-1", "key-3")]
         assert has_grants == [True, False]
 

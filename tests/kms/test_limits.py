@@ -54,6 +54,7 @@ def test_the_defaults_are_awss_quotas() -> None:
         "aliases_per_key_max": 50,
         "tags_per_key_max": 50,
         "grants_per_key_max": 50_000,
+        "grants_per_grantee_max": 1_000,
         "on_demand_rotations_max": 25,
         "key_policy_bytes_max": 32_768,
         "users_max": 5_000,

@@ -713,3 +713,24 @@ def test_a_key_has_no_more_grants_than_its_limit_and_one_that_goes_makes_room(tm
             room.store.close()
 
     asyncio.run(main())
+
+
+def test_a_grantee_has_no_more_grants_on_a_key_than_the_limit(tmp_path: Path) -> None:
+    """All of them are read when he asks: without a bound, one request could hold a worker for a second."""
+
+    async def main() -> None:
+        room = Room(tmp_path / "store.db", limits=Limits(grants_per_grantee_max=2))
+        await room.fill()
+
+        async def create(key_id: str, grantee: str) -> str:
+            request = {"KeyId": key_id, "GranteePrincipal": grantee, "Operations": ["Decrypt"]}
+            _, _, error, _ = await room.serve("CreateGrant", request)
+            return "" if error is None else str(error)
+
+        elsewhere = "arn:aws:iam::000000000000:root"
+        assert [await create(KEY, elsewhere) for _ in range(2)] == ["", ""]
+        assert await create(KEY, elsewhere) == "Grants per grantee on this key quota is 2, current usage is 2."
+        assert await create(OTHER_KEY, elsewhere) == ""
+        room.store.close()
+
+    asyncio.run(main())

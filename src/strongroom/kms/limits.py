@@ -21,6 +21,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aliases_per_key_max: _Count = 50
     tags_per_key_max: _Count = 50
     grants_per_key_max: _Count = 50_000
+    # Ours: a grantee's grants on a key are read together, when he asks after one of them changed.
+    grants_per_grantee_max: _Count = 1_000
     on_demand_rotations_max: _Count = 25
     # The model takes no policy of more than 131,072 characters, whatever is configured here.
     key_policy_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=131_072)] = 32 * 1024

@@ -373,6 +373,9 @@ class Store(Protocol):
     async def list_grants_to_retire(self, region: str, retiring: str, after: str, limit: int) -> list[GrantRecord]:
         """Grants on any key that name a retiring principal, ordered by grant id, strictly after `after`."""
 
+    async def count_grants_to(self, key_id: str, grantee: str) -> int:
+        """How many grants on a key name a grantee."""
+
     async def count_grants(self, key_id: str) -> int:
         """How many grants there are on a key."""
 

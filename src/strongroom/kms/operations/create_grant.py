@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from strongroom.kms.calls import Call
-from strongroom.kms.faults import ValidationException
+from strongroom.kms.faults import LimitExceededException, ValidationException
 from strongroom.kms.gate import Demand
 from strongroom.kms.iam.grants import GrantConstraints, operations_of
 from strongroom.kms.iam.principals import root_arn
@@ -77,6 +77,10 @@ async def run(service: Service, call: Call, request: CreateGrantRequest) -> Crea
 
 async def _add(service: Service, call: Call, record: GrantRecord) -> None:
     (admission,) = call.admissions
+    most = service.limits.grants_per_grantee_max
+    usage = await service.directory.store.count_grants_to(record.key_id, record.grantee)
+    if usage >= most:
+        raise LimitExceededException(f"Grants per grantee on this key quota is {most}, current usage is {usage}.")
     grant_count = service.directory.grant_count(record.key_id)
     await grant_count.reserve(service.limits.grants_per_key_max)
     try:

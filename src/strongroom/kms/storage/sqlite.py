@@ -212,6 +212,10 @@ class SqliteStore:
     async def list_grants_to_retire(self, region: str, retiring: str, after: str, limit: int) -> list[GrantRecord]:
         return self._select(statements.GRANTS_TO_RETIRE, (region, retiring, after, limit))
 
+    async def count_grants_to(self, key_id: str, grantee: str) -> int:
+        count: int = self._fetch(statements.COUNT_GRANTS_TO, (key_id, grantee))[0][0]
+        return count
+
     async def count_grants(self, key_id: str) -> int:
         count: int = self._fetch(statements.COUNT_GRANTS, (key_id,))[0][0]
         return count

@@ -160,6 +160,7 @@ def _grant_like() -> Query[GrantRecord]:
 
 
 GRANT_LIKE: Final = _grant_like()
+COUNT_GRANTS_TO: Final = "SELECT count(*) FROM grants WHERE key_id = ? AND grantee = ?"
 COUNT_GRANTS: Final = "SELECT count(*) FROM grants WHERE key_id = ?"
 ACCESS_KEYS_OF_USER: Final = _query(AccessKeyRecord, ("account", "user_name"), "access_key_id")
 
