@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strongroom.kms.iam.grants import Grant, GrantConstraints, GrantsOfKey, delegates, operations_of
+from strongroom.kms.iam.grants import ConstraintType, Grant, GrantConstraints, GrantsOfKey, delegates, operations_of
 from strongroom.kms.iam.principals import (
     Naming,
     Principal,
@@ -155,6 +155,11 @@ def test_operations_fit_a_kind_of_key(spec: str, usage: str, fit: list[str], mis
     assert operations_of(spec, usage) >= set(fit)
     assert operations_of(spec, usage).isdisjoint(misfit)
     assert operations_of(spec, usage) >= {"CreateGrant", "RetireGrant", "DescribeKey"}
+
+
+def test_constraint_types_are_spelled_as_the_condition_key_has_them() -> None:
+    """KMS developer guide, kms:GrantConstraintType."""
+    assert [*ConstraintType] == ["EncryptionContextEquals", "EncryptionContextSubset"]
 
 
 # KMS developer guide, "Grant operations": those that take an encryption context, and what else there is.
