@@ -249,7 +249,6 @@ def session_frames() -> Case:
     """Frames of a stranger open nothing, whatever was said before; the first byte chooses what was, the second the type."""
     hsm = operational_hsm()
     open_peer = hsm.open_peer()
-    sealed = open_peer.seal(messages.GenerateRandom(7, 16))
     hello = open_peer.new_handshake().hello()
 
     def check(data: bytes) -> None:
@@ -272,9 +271,9 @@ def session_frames() -> Case:
 
     granted = open_peer.hsm.connect().handshake()
     opening = session.encode(session.Open(granted.token, bytes(31)))  # One byte short: it must not open.
-    altered = bytes([sealed[0] ^ 1]) + sealed[1:]
+    foreign = hsm.open_peer().seal(messages.GenerateRandom(7, 16))  # Of another session; nothing near it opens here.
     said = [(0, FrameType.HELLO, hello), (1, FrameType.FINISH, session.encode(session.Finish(bytes(104))))]
-    said += [(0, FrameType.OPEN, opening), (2, FrameType.COMMANDS, altered), (2, FrameType.HELLO, hello)]
+    said += [(0, FrameType.OPEN, opening), (2, FrameType.COMMANDS, foreign), (2, FrameType.HELLO, hello)]
     return Case([bytes((state, number)) + body for state, number, body in said], check)
 
 

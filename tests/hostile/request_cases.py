@@ -53,7 +53,7 @@ def _request_of(text: bytes) -> HttpRequest:
     return http_request(method.decode("ascii", "replace"), target, [pair for pair in headers if pair[0]], body)
 
 
-def _meaning(request: HttpRequest) -> tuple[object, ...]:
+def meaning_of(request: HttpRequest) -> tuple[object, ...]:
     """All of a request that its signature must cover."""
     joined = canonical.join_headers(request.headers)
     signed = {name: value for name, value in joined.items() if name == b"host" or name.startswith(b"x-amz-")}
@@ -76,7 +76,7 @@ def signatures() -> Case:
         signed_request(method="GET", target=b"/a/b%20c?first=1&second=%E1%88%B4", body=b""),
         signed_request(service="sts", headers=[(b"Content-Type", b"text/plain")], body=b"Action=GetCallerIdentity"),
     ]
-    meanings = [_meaning(request) for request in real]
+    meanings = [meaning_of(request) for request in real]
     secrets = SECRETS.get
 
     def outcome(verifying: Callable[..., Verified], request: HttpRequest) -> object:
@@ -92,7 +92,7 @@ def signatures() -> Case:
         # A verifier that knows nobody yet.
         require(outcome(Verifier().verify, request) == said, said)
         if isinstance(said, Verified):
-            require(_meaning(request) in meanings, "something else was signed")
+            require(meaning_of(request) in meanings, "something else was signed")
             require(said.access_key_id == ACCESS_KEY_ID, said)
 
     return Case([_text_of(request) for request in real], check)

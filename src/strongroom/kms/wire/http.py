@@ -51,6 +51,8 @@ _REASONS: Final = {
     500: b"Internal Server Error",
     503: b"Service Unavailable",
 }
+# RFC 9112 2.3; the parser also takes 0.9, without any version in the line, and 2.0.
+_VERSIONS: Final = frozenset(("1.0", "1.1"))
 JSON_TYPE: Final = b"application/x-amz-json-1.1"
 
 
@@ -166,6 +168,7 @@ class HttpConnection(asyncio.Protocol):
         "_read_bytes",
         "_request_names",
         "_started_s",
+        "_stays_open",
         "_target",
         "_transport",
         "_values",
@@ -197,6 +200,8 @@ class HttpConnection(asyncio.Protocol):
         self._request_names = _NO_NAMES
         self._header_bytes = 0
         self._in_head = False
+        # What the headers of the request under way say of the connection.
+        self._stays_open = True
         self._body: bytes | list[bytes] = b""
         self._body_length = 0
         # Bytes of an unfinished request, counted in the edge's budget.
@@ -279,6 +284,10 @@ class HttpConnection(asyncio.Protocol):
         could_be_long = self._header_bytes + self._read_bytes > HEADER_BYTES_MAX
         if could_be_long and names.size_bytes + sum(map(len, values)) > HEADER_BYTES_MAX:
             raise _BrokenError(431)
+        self._stays_open = stays_open = self._parser.should_keep_alive()
+        # Only 1.1 keeps a connection unasked: of the others, the parser takes versions that are not spoken here.
+        if (not stays_open or b"connection" in names.place_of) and self._parser.get_http_version() not in _VERSIONS:
+            raise _BrokenError(400)
         if names.length_place is not None:
             _require_length(values[names.length_place])
         if not names.are_plain:
@@ -319,7 +328,7 @@ class HttpConnection(asyncio.Protocol):
         body = b"".join(self._body) if isinstance(self._body, list) else self._body
         request = HttpRequest(method, self._target, self._request_names, self._values, body)
         self._forget()
-        keep_alive = self._parser.should_keep_alive()
+        keep_alive = self._stays_open
         if self._busy:
             if len(self._queue) >= PIPELINED_MAX:
                 raise _BrokenError(400)
