@@ -45,7 +45,7 @@ _STATUS_BROKEN: Final = 78
 _FIXTURES_LEFT_OUT: Final = frozenset({"installation", "kms", "key_id"})
 _OPTIONS: Final = (
     *("-q", "-s", "--tb=no", "--assert=plain", "--hypothesis-seed=0", "-p", "no:cacheprovider", "-p", "no:xdist"),
-    *("--timeout=0", "-m", "not long and not campaign"),
+    *("--timeout=0", "-o", "faulthandler_timeout=0", "-m", "not long and not campaign"),
 )
 _IMPORT_S: Final = 10.0
 _TIMES_AS_LONG: Final = 5.0

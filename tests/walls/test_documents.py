@@ -35,8 +35,8 @@ from strongroom.hsm.vault import token as key_token
 from strongroom.kms import trail
 from strongroom.kms.audit import chain, events
 from strongroom.kms.hsm_link import link
-from strongroom.kms.keys import grant_tokens
 from strongroom.kms.identities.sts.table import TABLE as STS
+from strongroom.kms.keys import grant_tokens
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.repositories import TABLES
 from strongroom.kms.telemetry.families import FAMILIES

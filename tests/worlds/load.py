@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom.kms.operations.table import TABLE
-from testkit.installation import ACCOUNT, Installation
+from testkit.installation import ACCOUNT, REGION, Installation
 
 THREADS: Final = 3
 # RotateKeyOnDemand: at most 25 for a key; a few answers may be lost.
@@ -100,6 +100,9 @@ def key_as_shown(kms: Any, key_id: str, respects: set[str]) -> dict[str, Any]:
         shown["period"] = kms.get_key_rotation_status(KeyId=key_id).get("RotationPeriodInDays")
     if "rotations" in respects:
         shown["rotations"] = len(kms.list_key_rotations(KeyId=key_id)["Rotations"])
+    if any(respect.startswith("grant ") for respect in respects):
+        pages = kms.get_paginator("list_grants").paginate(KeyId=key_id)
+        shown |= {f"grant {grant['GrantId']}": grant["GrantId"] for page in pages for grant in page["Grants"]}
     if any(respect.startswith("tag ") for respect in respects):
         tags = kms.list_resource_tags(KeyId=key_id)["Tags"]
         shown |= {f"tag {tag['TagKey']}": tag["TagValue"] for tag in tags}
@@ -127,6 +130,8 @@ class Client(threading.Thread):
         self._keys: list[str] = []
         self._switched: list[str] = []
         self._aliases: list[str] = []
+        # Grants that exist: the key's id and the grant's.
+        self._grants: list[tuple[str, str]] = []
         self._count = 0
         self.error: BaseException | None = None
 
@@ -134,7 +139,7 @@ class Client(threading.Thread):
         acts: list[tuple[Callable[[], None], int]] = [
             *((self._create_key, 4), (self._create_alias, 4), (self._update_alias, 5), (self._delete_alias, 2)),
             *((self._change_state, 8), (self._describe, 3), (self._tag, 4), (self._untag, 3), (self._put_policy, 3)),
-            *((self._schedule_rotation, 4), (self._rotate, 3)),
+            *((self._schedule_rotation, 4), (self._rotate, 3), (self._create_grant, 4), (self._end_grant, 4)),
             *((self._data_key, 20), (self._encrypt, 20), (self._decrypt, 19)),
         ]
         chosen, weights = zip(*acts, strict=True)
@@ -269,6 +274,25 @@ class Client(threading.Thread):
         done = self._ask("rotate_key_on_demand", KeyId=key_id) is not None
         more = {count + 1 for count in counts}
         self.ledger.facts[key_id]["rotations"] = more if done else counts | more
+
+    def _create_grant(self) -> None:
+        key_id, root = self._random.choice(self._keys), f"arn:aws:iam::{ACCOUNT}:root"
+        people = {"GranteePrincipal": root, "RetiringPrincipal": root, "Name": self._word().replace(" ", "-")}
+        answer = self._ask("create_grant", KeyId=key_id, Operations=["Decrypt"], **people)
+        if answer is not None:
+            grant_id = answer["GrantId"]
+            self.ledger.facts[key_id][f"grant {grant_id}"] = {grant_id}
+            self._grants.append((key_id, grant_id))
+
+    def _end_grant(self) -> None:
+        if self._grants:
+            key_id, grant_id = self._grants.pop(self._random.randrange(len(self._grants)))
+            operation = self._random.choice(("retire_grant", "revoke_grant"))
+            self._change(key_id, f"grant {grant_id}", None, operation, KeyId=self._arn(key_id), GrantId=grant_id)
+
+    @staticmethod
+    def _arn(key_id: str) -> str:
+        return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key_id}"
 
     def _context(self) -> dict[str, str]:
         return {"load": self._prefix} if self._random.random() < 0.5 else {}
