@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import weakref
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import pytest
 
+from strongroom.boundary.secret import AccessKeySecret
+from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.keys import directory as directory_module
-from strongroom.kms.keys.directory import KeyEntry
+from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
 from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.repositories import KeyRecord, MaterialRecord, MaterialState, Put
 from testkit.installation import ACCOUNT
@@ -123,5 +126,26 @@ def test_long_policies_are_remembered_by_few_and_their_decisions_die_with_their_
         assert second.decision(room.caller, "kms:Encrypt") == "decided"
         assert third.decision(room.caller, "kms:Encrypt") == "decided"
         assert len(room.caller.decisions) == 1, "a long document is not kept alive by its callers"
+
+    asyncio.run(scene())
+
+
+class Watched(PrincipalEntry):
+    """A caller whose end can be seen."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_a_key_keeps_no_caller_alive_whose_decisions_it_keeps(room: Room) -> None:
+    async def scene() -> None:
+        entry = await look_up(room, await make(room, policy_chars=4 * 1_024))
+        caller = Watched(room.caller.principal, Documents(), AccessKeySecret(b"secret"))
+        gone = weakref.ref(caller)
+        entry.remember(caller, "kms:Encrypt", cast("Any", "decided"))
+        assert entry.decision(caller, "kms:Encrypt") == "decided"
+        del caller
+        assert gone() is None
+        another = PrincipalEntry(room.caller.principal, Documents(), AccessKeySecret(b"secret"))
+        assert entry.decision(another, "kms:Encrypt") is None
 
     asyncio.run(scene())

@@ -13,7 +13,7 @@ import pytest
 
 from strongroom.kms.iam.condition_keys import GLOBAL_KEYS, KEYS_BY_ACTION, PREFIXES, WHOLE_CONTEXT, is_valid_for
 from strongroom.kms.iam.context import Forwarding, RequestContext, StatedContext, Surroundings
-from strongroom.kms.iam.decisions import VaryingDecision
+from strongroom.kms.iam.decisions import Room, VaryingDecision
 from strongroom.kms.iam.documents import PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision, Verdict
 from strongroom.kms.iam.grants import Grant, GrantConstraints
@@ -25,6 +25,7 @@ from strongroom.kms.iam.principals import (
     root_principal,
     service_principal,
     user_principal,
+    web_identity_principal,
 )
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.repositories import KeyRecord, KeyState
@@ -170,10 +171,22 @@ def test_sessions_and_services_have_keys_of_their_own() -> None:
     assert value(session, "aws:TokenIssueTime") == "2025-11-24T16:00:00Z"
     assert value(session, "aws:SourceIdentity") == "bob"
     assert value(session, "aws:FederatedProvider") == "accounts.google.com"
+    # IAM user guide: in the context "only when the principal uses temporary credentials"; nobody has a device here.
+    assert value(session, "aws:MultiFactorAuthPresent") == "false"
     service = context_of("Encrypt", ENCRYPT, who=service_principal("s3.amazonaws.com"))
     assert value(service, "aws:PrincipalIsAWSService") == "true"
     assert value(service, "aws:PrincipalServiceName") == "s3.amazonaws.com"
     assert value(service, "kms:CallerAccount") is None
+
+
+def test_somebody_with_a_web_identity_is_of_no_account_whosever_role_he_asks_for() -> None:
+    """Or a role that trusts everybody of its account would trust everybody."""
+    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.example.com"
+    pod = web_identity_principal(provider, "a-pod", ACCOUNT)
+    context = RequestContext("sts:AssumeRoleWithWebIdentity", pod, HERE)
+    keys = ("aws:PrincipalAccount", "aws:PrincipalArn", "aws:PrincipalOrgID", "aws:PrincipalType")
+    assert [value(context, key) for key in keys] == [None] * 4
+    assert value(context, "aws:ResourceAccount") == ACCOUNT
 
 
 @pytest.mark.parametrize(
@@ -254,6 +267,15 @@ def test_a_grant_that_is_to_be_made_has_its_keys() -> None:
     assert value(context, "kms:EncryptionContext:department") == "IT"
     assert value(context, "kms:GrantIsForAWSResource") == "false"
     assert value(context_of("CreateGrant", {k: body[k] for k in list(body)[:4]}), "kms:GrantConstraintType") is None
+
+
+def test_a_grant_calls_an_account_by_one_name_and_an_empty_constraint_is_none() -> None:
+    """Or whoever may not make a grant would write it otherwise."""
+    by_number = {"GranteePrincipal": OTHER, "RetiringPrincipal": OTHER, "Constraints": {"EncryptionContextSubset": {}}}
+    context = context_of("CreateGrant", {"KeyId": ID, "Operations": ["Decrypt"], **by_number})
+    assert value(context, "kms:GranteePrincipal") == f"arn:aws:iam::{OTHER}:root"
+    assert value(context, "kms:RetiringPrincipal") == f"arn:aws:iam::{OTHER}:root"
+    assert value(context, "kms:GrantConstraintType") is None
 
 
 def test_a_grants_constraint_sees_the_encryption_context_of_the_request() -> None:
@@ -375,3 +397,13 @@ def test_a_caller_who_varies_his_requests_does_not_fill_the_memory() -> None:
     for number in range(2000):
         kept.keep(((str(number),),), YES)
     assert len(kept._decisions) <= 256
+
+
+def test_neither_do_all_of_his_decisions_together() -> None:
+    room = Room(chars_max=10_000)
+    several = [VaryingDecision("kms:Encrypt", ("kms:encryptioncontext:app",), room) for _ in range(50)]
+    for number in range(200):
+        for kept in several:
+            kept.keep((("x" * 600, str(number)),), YES)
+            assert kept.find((("x" * 600, str(number)),)) is YES
+            assert sum(len(one._decisions) for one in several) <= 10

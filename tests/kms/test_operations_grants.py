@@ -519,6 +519,12 @@ def test_a_refused_delegation_says_in_the_record_which_grant_gives_too_little(
             {"Constraints": {"EncryptionContextEquals": CONTEXT}},
         ),
         (
+            {"StringEquals": {"kms:GrantConstraintType": "EncryptionContextSubset"}},
+            None,
+            {"Constraints": {"EncryptionContextSubset": {}}},
+        ),
+        ({"StringNotEquals": {"kms:GranteePrincipal": ROOT}}, None, {"GranteePrincipal": ACCOUNT}),
+        (
             {"StringEquals": {"kms:EncryptionContext:Department": "Finance"}},
             {"Constraints": {"EncryptionContextSubset": CONTEXT}},
             {"Constraints": {"EncryptionContextSubset": {"Department": "IT"}}},
@@ -535,7 +541,7 @@ def test_conditions_ask_what_the_grant_would_be(
     if members is not None:
         assert_allowed(giver.kms.call("CreateGrant", {**request, **members}))
     if others is not None:
-        if others.get("GranteePrincipal"):
+        if others.get("GranteePrincipal") == "the grantee":
             others = {"GranteePrincipal": users[0].arn}
         assert_refused(giver.kms.call("CreateGrant", {**request, **others}), "AccessDeniedException")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from strongroom.kms.iam.documents import PolicyKind, parse_policy
@@ -196,3 +197,11 @@ def test_a_reason_is_worked_out_once_for_a_decision_that_is_kept() -> None:
     decision = evaluate(question)
     assert reasons.of(question, decision) is reasons.of(question, decision)
     assert reasons.of(question, evaluate(question)) is not reasons.of(question, decision)
+
+
+def test_a_reason_is_about_the_key_that_was_asked_for_where_keys_share_a_decision() -> None:
+    question, reasons = _question(2), Reasons()
+    decision = evaluate(question)
+    for arn in (question.resource_arn, f"arn:aws:kms:{REGION}:{ACCOUNT}:key/other"):
+        asked = msgspec.structs.replace(question, resource_arn=arn)
+        assert json.loads(bytes(reasons.of(asked, decision)))["resource"] == arn

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from testkit.accounts import make_account
-from testkit.identities import document, fresh, iam_client, refused, statement
+from testkit.identities import document, fresh, iam_client, refused, statement, trust
 from testkit.installation import ACCOUNT, Installation
 from testkit.raw import RawKms, ask_iam, assert_refused, audit_records
 from testkit.sessions import answer_of, as_client, assume, kms_refused, make_caller, make_role, trusting
@@ -334,6 +334,20 @@ def test_a_roles_session_gets_no_session_of_a_user(installation: Installation, o
 
 
 # ── what policies call it ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_whoever_may_not_leave_his_account_assumes_no_role_of_another(installation: Installation) -> None:
+    number, access_key_id, secret = make_account(installation)
+    elsewhere = {"StringNotEquals": {"aws:ResourceAccount": ACCOUNT}}
+    caller = make_caller(installation, MAY_ASSUME, statement("sts:AssumeRole", effect="Deny", Condition=elsewhere))
+    there = iam_client(installation, access_key_id, secret)
+    theirs = there.create_role(RoleName=fresh("role"), AssumeRolePolicyDocument=trust(caller["Arn"]))["Role"]
+    with refused("AccessDenied", denied(caller, theirs, reason="with an explicit deny in an identity-based policy")):
+        assume(installation, caller, theirs)
+    only_there = {"StringEquals": {"aws:ResourceAccount": number}}
+    other = make_caller(installation, statement("sts:AssumeRole", Condition=only_there))
+    there.update_assume_role_policy(RoleName=theirs["RoleName"], PolicyDocument=trust(other["Arn"]))
+    assert f"assumed-role/{theirs['RoleName']}/" in assume(installation, other, theirs)["Arn"]
 
 
 def test_key_policies_name_roles_and_single_sessions(installation: Installation, kms: Any) -> None:

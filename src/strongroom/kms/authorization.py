@@ -201,7 +201,10 @@ class Authorization:
             resource_controls=()
             if demand.resource_policy is None
             else self._directory.organization.resource_controls(demand.resource_account),
-            context=StatedContext(stated_values(demand, call.request), self.plain_context(call, demand.action, None)),
+            context=StatedContext(
+                stated_values(demand, call.request),
+                self.plain_context(call, demand.action, None, resource_account=demand.resource_account),
+            ),
         )
         decision = evaluate(question)
         if not decision.allowed:
@@ -252,7 +255,7 @@ class Authorization:
             str(parsed),
             resource_policy=NO_POLICY,
             resource_account=parsed.account,
-            context=self.plain_context(call, action, None),
+            context=self.plain_context(call, action, None, resource_account=parsed.account),
         )
         return AccessDeniedException(refusal_message(question, evaluate(question)))
 
@@ -310,10 +313,17 @@ class Authorization:
             organization_id=self._directory.organization.organization_id,
         )
 
-    def plain_context(self, call: Call, action: str, key: KeyFacts | None) -> RequestContext:
+    def plain_context(
+        self, call: Call, action: str, key: KeyFacts | None, *, resource_account: str = ""
+    ) -> RequestContext:
         """What a request says of itself, without what must be looked up."""
         return RequestContext(
-            action, call.principal_entry.principal, self._surroundings(call), request=call.request, key=key
+            action,
+            call.principal_entry.principal,
+            self._surroundings(call),
+            request=call.request,
+            key=key,
+            resource_account=resource_account,
         )
 
     async def _context(

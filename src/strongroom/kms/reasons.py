@@ -40,18 +40,19 @@ class Reasons:
     """The reasons of one region's refusals, encoded."""
 
     def __init__(self) -> None:
-        # By the identity of a decision, which lives as long as its entry here.
-        self._kept: OrderedDict[int, tuple[Decision, msgspec.Raw]] = OrderedDict()
+        # By the identity of a decision, which lives as long as its entry here, and the resource: many may share a decision.
+        self._kept: OrderedDict[tuple[int, str], tuple[Decision, msgspec.Raw]] = OrderedDict()
 
     def of(self, question: Question, decision: Decision, also: Sequence[str] = ()) -> msgspec.Raw:
         """Of a refusal; `question` is what was decided, with its context, `also` what no explanation of it can say."""
-        kept = self._kept.get(id(decision))
+        key = id(decision), question.resource_arn
+        kept = self._kept.get(key)
         if kept is not None:
             return kept[1]
         reason = msgspec.Raw(_encode(_reason(question, decision, also)))
         if len(self._kept) >= _KEPT_MAX:
             self._kept.popitem(last=False)
-        self._kept[id(decision)] = (decision, reason)
+        self._kept[key] = (decision, reason)
         return reason
 
 

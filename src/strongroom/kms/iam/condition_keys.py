@@ -174,6 +174,7 @@ GLOBAL_KEYS: Final = frozenset(
         "aws:currenttime",
         "aws:epochtime",
         "aws:federatedprovider",
+        "aws:multifactorauthpresent",
         "aws:principalaccount",
         "aws:principalarn",
         "aws:principalisawsservice",

@@ -31,7 +31,7 @@ from strongroom.kms.iam.condition_keys import (
 )
 from strongroom.kms.iam.grants import ConstraintType, whole_context
 from strongroom.kms.iam.patterns import Context, fold
-from strongroom.kms.iam.principals import Principal, PrincipalKind
+from strongroom.kms.iam.principals import Principal, PrincipalKind, principal_arn
 
 _SOURCES_MAX: Final = 4096
 _SYMMETRIC: Final = "SYMMETRIC_DEFAULT"
@@ -202,10 +202,14 @@ _TYPES: Final = {
 }
 
 
-def _principal_arn(context: RequestContext) -> Values:
+def _principal_arn(principal: Principal) -> str:
     """Of a role's session the role's: "the ARN of the role that was assumed"."""
-    principal = context.principal
-    return _text(principal.issuer_arn if principal.kind is PrincipalKind.ROLE_SESSION else principal.arn)
+    return principal.issuer_arn if principal.kind is PrincipalKind.ROLE_SESSION else principal.arn
+
+
+def _of_account(read: Callable[[Principal], str]) -> Source:
+    """Of who belongs to an account. Somebody with a web identity belongs to none, whichever he asks in."""
+    return lambda context: _text(read(context.principal)) if context.principal.kind in _TYPES else None
 
 
 def _is_service(context: RequestContext) -> bool:
@@ -219,6 +223,11 @@ def _iso(at_s: float) -> str:
 def _token_issue_time(context: RequestContext) -> Values:
     at_s = context.principal.issued_at_s
     return None if at_s is None else (_iso(at_s),)
+
+
+def _multi_factor(context: RequestContext) -> Values:
+    """Temporary credentials say that there was none; permanent ones say nothing: a Deny of `false` is not about those."""
+    return None if context.principal.issued_at_s is None else ("false",)
 
 
 def _organization_id(context: RequestContext) -> Values:
@@ -237,8 +246,9 @@ _GLOBAL: Final[dict[str, Source]] = {
     "aws:currenttime": lambda context: (_iso(context.surroundings.now_s),),
     "aws:epochtime": lambda context: (str(int(context.surroundings.now_s)),),
     "aws:federatedprovider": lambda context: _text(context.principal.federated_provider),
-    "aws:principalaccount": lambda context: _text(context.principal.account),
-    "aws:principalarn": lambda context: None if _is_service(context) else _principal_arn(context),
+    "aws:multifactorauthpresent": _multi_factor,
+    "aws:principalaccount": _of_account(lambda principal: principal.account),
+    "aws:principalarn": _of_account(_principal_arn),
     "aws:principalisawsservice": lambda context: _text(_is_service(context)),
     "aws:principalservicename": lambda context: _text(context.principal.arn) if _is_service(context) else None,
     "aws:principalorgid": lambda context: _organization_id(context) if context.principal.kind in _TYPES else None,
@@ -324,8 +334,14 @@ def _encryption_algorithm(context: RequestContext) -> Values:
 
 
 def _constraint_type(context: RequestContext) -> Values:
+    """An empty context constrains nothing, and is no constraint."""
     constraints = context.member("Constraints")
-    return _several([kind.value for kind in ConstraintType if getattr(constraints, kind, None) is not None])
+    return _several([kind.value for kind in ConstraintType if getattr(constraints, kind, None)])
+
+
+def _principal(name: str) -> Source:
+    """A principal that a member names: an account has one name here, though requests may call it by its number."""
+    return lambda context: _text(principal_arn(context.member(name) or ""))
 
 
 def _tag_keys(context: RequestContext) -> Values:
@@ -354,7 +370,7 @@ _OF_THE_REQUEST: Final[dict[str, Source]] = {
     "kms:expirationmodel": _member("ExpirationModel"),
     "kms:grantconstraintsourcearn": lambda context: _text(getattr(context.member("Constraints"), "SourceArn", None)),
     "kms:grantconstrainttype": _constraint_type,
-    "kms:granteeprincipal": _member("GranteePrincipal"),
+    "kms:granteeprincipal": _principal("GranteePrincipal"),
     "kms:granteeserviceprincipal": _member("GranteeServicePrincipal"),
     "kms:grantisforawsresource": _is_for_resource,
     "kms:grantoperations": lambda context: _several(context.member("Operations") or ()),
@@ -366,7 +382,7 @@ _OF_THE_REQUEST: Final[dict[str, Source]] = {
     "kms:reencryptonsamekey": lambda context: _text(context.same_key),
     "kms:replicaregion": _member("ReplicaRegion"),
     "kms:requestalias": lambda context: _text(context.key_ref_alias),
-    "kms:retiringprincipal": _member("RetiringPrincipal"),
+    "kms:retiringprincipal": _principal("RetiringPrincipal"),
     "kms:retiringserviceprincipal": _member("RetiringServicePrincipal"),
     "kms:rotationperiodindays": _member("RotationPeriodInDays", 365),
     "kms:schedulekeydeletionpendingwindowindays": _member("PendingWindowInDays", 30),

@@ -16,6 +16,7 @@ Source: IAM user guide, "AWS JSON policy elements: Principal".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -40,6 +41,7 @@ class PrincipalKind(StrEnum):
     SERVICE = "StrongroomService"
 
 
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _NAMED_BY_NOBODY: Final = frozenset({PrincipalKind.OPERATOR, PrincipalKind.SERVICE})
 
 
@@ -122,6 +124,11 @@ class Named(msgspec.Struct, frozen=True):
 
 def root_arn(account: str) -> str:
     return f"arn:aws:iam::{account}:root"
+
+
+def principal_arn(name: str) -> str:
+    """Who is named by an ARN, or an account by its number, as grants take them."""
+    return root_arn(name) if _ACCOUNT.fullmatch(name) else name
 
 
 def user_arn(account: str, name: str) -> str:

@@ -8,6 +8,7 @@ with either of what they were made from.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -68,6 +69,8 @@ _weight_of_key: Final = attrgetter("weight")
 _NO_GRANTS: Final[dict[str, tuple[Grant, ...]]] = {}
 # What any principal's documents may come from: these change seldom, so that everybody may be looked up again.
 _IDENTITIES: Final = frozenset({AccountRecord, UserRecord, GroupRecord, RoleRecord, ManagedPolicyRecord})
+
+_numbers: Final = itertools.count()
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -151,8 +154,8 @@ class KeyEntry:
         self.has_grants: Final = has_grants
         # Those that were asked for, by grantee: a key may have 50,000.
         self.grants: dict[str, tuple[Grant, ...]] = _NO_GRANTS
-        # Such decisions; most keys have none.
-        self._decisions: dict[tuple[PrincipalEntry, str], Decision | VaryingDecision] | None = None
+        # Such decisions, by the caller's number; most keys have none.
+        self._decisions: dict[tuple[int, str], Decision | VaryingDecision] | None = None
 
     def keep_grants(self, grantee: str, grants: tuple[Grant, ...]) -> None:
         if self.grants is _NO_GRANTS or len(self.grants) >= _GRANTEES_MAX:
@@ -169,14 +172,14 @@ class KeyEntry:
     def decision(self, caller: PrincipalEntry, action: str) -> Decision | VaryingDecision | None:
         """What was decided before, if it was."""
         if caller.names_resources or self._decides_alone:
-            return None if self._decisions is None else self._decisions.get((caller, action))
+            return None if self._decisions is None else self._decisions.get((caller.number, action))
         return caller.decisions.get((self.policy, self.record.account, action))
 
     def remember(self, caller: PrincipalEntry, action: str, decision: Decision | VaryingDecision) -> None:
         if caller.names_resources or self._decides_alone:
             if self._decisions is None or len(self._decisions) >= _DECISIONS_MAX:
                 self._decisions = {}
-            self._decisions[caller, action] = decision
+            self._decisions[caller.number, action] = decision
         else:
             if len(caller.decisions) >= _DECISIONS_MAX:
                 caller.decisions.clear()
@@ -186,7 +189,16 @@ class KeyEntry:
 class PrincipalEntry:
     """The owner of an active access key, or of a session; compared by identity, so that a changed one is another one."""
 
-    __slots__ = ("decisions", "documents", "last_use", "names_resources", "principal", "secret_text", "session")
+    __slots__ = (
+        "decisions",
+        "documents",
+        "last_use",
+        "names_resources",
+        "number",
+        "principal",
+        "secret_text",
+        "session",
+    )
 
     def __init__(
         self,
@@ -197,6 +209,8 @@ class PrincipalEntry:
         last_use: KeyUse | None = None,
     ) -> None:
         """`session` is what temporary credentials came with, `last_use` where to note the use of permanent ones."""
+        # By which a key's entry knows it: kept there itself, it would outlive being forgotten, with all of its documents.
+        self.number: Final = next(_numbers)
         self.principal: Final = principal
         self.documents: Final = documents
         self.session: Final = session

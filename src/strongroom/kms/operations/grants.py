@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final, get_args
 
 from strongroom.kms.faults import InvalidArnException
-from strongroom.kms.iam.principals import root_arn
+from strongroom.kms.iam.principals import principal_arn
 from strongroom.kms.identities.existence import Existence
 from strongroom.kms.keys.directory import PARTITION
 from strongroom.kms.keys.grants import require_token
@@ -20,7 +19,6 @@ from strongroom.protocol.arn import format_key_arn
 # KMS API reference, ListGrants and ListRetirableGrants: "If you do not include a value, it defaults to 50", at most 100.
 _LIMIT_DEFAULT: Final = 50
 _LIMIT_MAX: Final = 100
-_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 # As the model has them.
 OPERATIONS: Final[tuple[GrantOperationShape, ...]] = get_args(GrantOperationShape)
 # What begins otherwise is a service's name.
@@ -35,11 +33,6 @@ async def require_grant_tokens(service: Service, tokens: Sequence[str]) -> None:
     """
     for token in tokens:
         await require_token(service.directory, token)
-
-
-def principal_arn(name: str) -> str:
-    """An account may be named by its id."""
-    return root_arn(name) if _ACCOUNT.fullmatch(name) else name
 
 
 def not_a_principal(name: str) -> InvalidArnException:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import InvalidGrantIdException, NotFoundException
 from strongroom.kms.gate import Demand, OnKey
+from strongroom.kms.iam.principals import principal_arn
 from strongroom.kms.keys.grants import require_grant
 from strongroom.kms.keys.lifecycle import require_state
-from strongroom.kms.operations.grants import grants_response, page_limit, principal_arn
+from strongroom.kms.operations.grants import grants_response, page_limit
 from strongroom.kms.operations.requests import parse_marker, require_no_service_principal
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import ListGrantsRequest, ListGrantsResponse

@@ -14,7 +14,8 @@ from typing import Final
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import ValidationException
 from strongroom.kms.gate import Demand, OnAccount
-from strongroom.kms.operations.grants import grants_response, not_a_principal, page_limit, principal_arn
+from strongroom.kms.iam.principals import principal_arn
+from strongroom.kms.operations.grants import grants_response, not_a_principal, page_limit
 from strongroom.kms.operations.requests import parse_marker, require_no_service_principal
 from strongroom.kms.permits import KEYLESS
 from strongroom.kms.service import Service
@@ -33,7 +34,7 @@ def demands(request: ListRetirableGrantsRequest) -> Sequence[Demand]:
         raise ValidationException(
             "You must specify either RetiringPrincipal or RetiringServicePrincipal, but not both."
         )
-    return (OnAccount("kms:ListRetirableGrants", request.RetiringPrincipal),)
+    return (OnAccount("kms:ListRetirableGrants", principal_arn(request.RetiringPrincipal)),)
 
 
 async def run(service: Service, call: Call, request: ListRetirableGrantsRequest) -> ListGrantsResponse:
