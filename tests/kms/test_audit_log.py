@@ -697,6 +697,30 @@ def test_a_torn_head_line_is_cut_at_the_next_start(tmp_path):
     assert verify(tmp_path, hsm).problems == []
 
 
+def test_a_head_line_in_which_a_power_cut_left_a_hole_is_cut_at_the_next_start(tmp_path):
+    hsm = SigningHsm()
+    log = open_log(tmp_path)
+    heads = HeadLog(tmp_path)
+    log.append([make_event(0)])
+    first = hsm.sign(heads, 1)
+    path = tmp_path / "heads.jsonl"
+    whole = path.read_bytes()
+    log.append([make_event(1)])
+    hsm.sign(heads, 2)
+    heads.close()
+    log.close()
+    # Of a line that lies in two sectors, the second alone was written.
+    path.write_bytes(whole + bytes(100) + path.read_bytes()[len(whole) + 100 :])
+    log = open_log(tmp_path)
+    heads = HeadLog(tmp_path)
+    assert heads.last == first
+    assert path.read_bytes() == whole
+    hsm.sign(heads, 3)
+    heads.close()
+    log.close()
+    assert verify(tmp_path, hsm).problems == []
+
+
 def test_heads_do_not_open_on_a_last_line_that_is_no_head(tmp_path):
     (tmp_path / "heads.jsonl").write_bytes(b"{}\n")
     with pytest.raises(AuditDamagedError):

@@ -44,6 +44,8 @@ from strongroom.kms.audit.segments import (
 )
 
 HEADS_NAME: Final = "heads.jsonl"
+# As which a sector reads that was never written.
+_HOLE: Final = b"\0"
 
 
 class AuditInUseError(Exception):
@@ -75,7 +77,10 @@ def lock_file(path: Path) -> int:
 
 
 def _read_last(directory: Path) -> tuple[SignedHead | None, int]:
-    """The last whole line of `heads.jsonl`, and where it ends."""
+    """The last whole line of `heads.jsonl`, and where it ends.
+
+    Of a line that a power cut met, any sectors may be there: the end is then cut off, or the beginning is a hole.
+    """
     try:
         file = (directory / HEADS_NAME).open("rb")
     except FileNotFoundError:
@@ -86,12 +91,15 @@ def _read_last(directory: Path) -> tuple[SignedHead | None, int]:
         file.seek(start)
         tail = file.read(size - start)
     end = tail.rfind(b"\n") + 1
+    # Only what was never synced has holes; a line that is anything else but a head was changed.
+    while _HOLE in (line := tail[tail.rfind(b"\n", 0, max(0, end - 1)) + 1 : end]):
+        end -= len(line)
     if not end:
         if start:
             raise AuditDamagedError(f"{HEADS_NAME} does not end with a head line")
         return None, 0
     try:
-        signed = parse_signed_head(tail[tail.rfind(b"\n", 0, end - 1) + 1 : end])
+        signed = parse_signed_head(line)
     except ChainError as error:
         raise AuditDamagedError(f"the last line of {HEADS_NAME}: {error}") from None
     return signed, start + end
@@ -132,7 +140,7 @@ class HeadLog:
     """The one keeper of a directory's head lines."""
 
     def __init__(self, directory: Path, *, disk: Disk | None = None) -> None:
-        """Open, and cut a torn last line off.
+        """Open, and cut off a last line that a power cut tore.
 
         Raises:
             AuditInUseError: another process keeps the heads.
