@@ -299,3 +299,28 @@ def test_both_halves_are_needed(scene: Scene, opened: Side, installation: Instal
         assert (answer.status == 200) is allowed, answer.body
         assert kms.call("GenerateDataKey", {"KeyId": arn, "KeySpec": "AES_256"}).code == "AccessDeniedException"
         kms.close()
+
+
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringEquals": {"aws:ResourceTag/team": "red"}},
+        {"StringEquals": {"aws:ResourceTag/team": "blue"}},
+        {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/cross-*"}},
+        {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}},
+    ],
+)
+def test_nobody_learns_of_a_foreign_keys_properties_by_asking_his_own_policies(
+    scene: Scene, installation: Installation, effect: str, condition: dict[str, Any]
+) -> None:
+    """He writes them himself, and could see from which of them refuses what the key is like."""
+    asking = allow("kms:*", effect=effect, Condition=condition)
+    statements = [asking] if effect == "Allow" else [allow("kms:*"), asking]
+    kms = RawKms(installation, *make_user(installation, *scene.administrator, policy(*statements)))
+    there, nowhere = scene.a.references()["arn"], scene.nothing()["arn"]
+    for operation, more in (("Encrypt", {"Plaintext": "eA=="}), ("DescribeKey", {}), ("DisableKey", {})):
+        told = [normal(kms.call(operation, {"KeyId": arn, **more}), arn) for arn in (there, nowhere)]
+        assert told[0] == told[1]
+        assert told[0][0] == "AccessDeniedException"
+    kms.close()

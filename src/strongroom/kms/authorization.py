@@ -275,13 +275,17 @@ class Authorization:
         key_ref: str,
         also: Sequence[str] = (),
     ) -> AccessDeniedException:
-        """Who named another account's key other than by its ARN is not told which it is."""
+        """Of another account's key nobody is told more than of one that is not there.
+
+        Not which it is, unless its ARN was named; and nothing of its tags, aliases and kind, which the caller's own
+        policies could ask for one by one, to see which of them refuses.
+        """
         self._note(call, question, decision, also)
         if entry.record.account != call.account:
-            if not key_ref:
+            parsed = parse_key_ref(key_ref) if key_ref else None
+            if not isinstance(parsed, KeyArn | AliasArn):
                 return self.unseen_ciphertext(call, question.action)
-            if _alias_of(key_ref):
-                return AccessDeniedException(unseen_message(call.principal, question.action, _THIS))
+            return self.unseen(call, question.action, parsed)
         return AccessDeniedException(refusal_message(question, decision))
 
     def _note(self, call: Call, question: Question, decision: Decision, also: Sequence[str] = ()) -> None:
