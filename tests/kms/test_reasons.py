@@ -205,3 +205,31 @@ def test_a_reason_is_about_the_key_that_was_asked_for_where_keys_share_a_decisio
     for arn in (question.resource_arn, f"arn:aws:kms:{REGION}:{ACCOUNT}:key/other"):
         asked = msgspec.structs.replace(question, resource_arn=arn)
         assert json.loads(bytes(reasons.of(asked, decision)))["resource"] == arn
+
+
+def test_whoever_is_refused_all_the_time_gets_so_much_of_a_workers_and_others_theirs() -> None:
+    now, worked = [10.0], [0.0]
+
+    def work() -> float:
+        """Every look at this clock finds 16 milliseconds more."""
+        worked[0] += 1 / 64
+        return worked[0]
+
+    reasons, question = Reasons(lambda: now[0], work), _question(2)
+    bob, alice = (
+        question,
+        msgspec.structs.replace(question, principal=user_principal(ACCOUNT, "alice", "AIDA2", "AKIA2")),
+    )
+
+    def traced(asked: Question) -> bool:
+        reason = json.loads(bytes(reasons.of(asked, evaluate(asked))))
+        assert (reason["action"], reason["resource"], reason["verdict"]) == (
+            *("kms:Decrypt", question.resource_arn, "implicit deny"),
+        )
+        assert reason["trace"][0] == "denied because no identity-based policy allows the kms:Decrypt action"
+        return "not looked into" not in "".join(reason["trace"])
+
+    assert [traced(bob) for _ in range(8)] == [True] * 4 + [False] * 4
+    assert traced(alice)
+    now[0] += 1
+    assert traced(bob)
