@@ -30,7 +30,7 @@ from kms.test_audit_support import (
 )
 from strongroom.kms.audit.heads import AuditInUseError, HeadLog
 from strongroom.kms.audit.retention import retain_heads
-from strongroom.kms.audit.segments import AuditDamagedError, AuditUnavailableError
+from strongroom.kms.audit.segments import AuditDamagedError, AuditUnavailableError, Disk
 
 
 def names_of_own(directory: Path, writer: str = "w1") -> list[str]:
@@ -675,6 +675,38 @@ def test_no_head_is_proposed_over_records_that_are_not_durable(tmp_path):
     disk.sync_errno = 0
     assert heads.propose().heads == (log.head(),)
     heads.close()
+    log.close()
+
+
+class HeldDisk(Disk):
+    """Remembers how long each file was when it was last synced; the first sync takes as long as the test likes."""
+
+    def __init__(self) -> None:
+        self.synced: dict[int, int] = {}
+        self.began = threading.Event()
+        self.go_on = threading.Event()
+
+    def sync(self, fd: int) -> None:
+        state = os.fstat(fd)
+        self.began.set()
+        self.go_on.wait(60)
+        super().sync(fd)
+        self.synced[state.st_ino] = state.st_size
+
+
+def test_a_segment_that_is_filled_while_it_is_synced_is_synced_to_its_end(tmp_path):
+    disk = HeldDisk()
+    log = open_log(tmp_path, disk=disk, segment_bytes_max=4096)
+    log.append([make_event(0)])
+    assert disk.began.wait(60)
+    number = 0
+    while len(list(tmp_path.glob("audit-*"))) < 2:
+        log.append([make_event(number := number + 1)])
+    done = log.append_durable([make_event(number + 1)])
+    disk.go_on.set()
+    done.result(60)
+    sizes = {path.stat().st_ino: path.stat().st_size for path in tmp_path.glob("audit-*")}
+    assert disk.synced == sizes
     log.close()
 
 

@@ -353,7 +353,8 @@ class AuditLog:
                     segment.end_sync(batch, synced=error is None)
                 self._sync_error = error
                 if error is None:
-                    retired = [segment for segment in segments if segment is not self._segment]
+                    # One that was filled and left meanwhile has records that this sync did not see.
+                    retired = [one for one in segments if one is not self._segment and not one.unsynced_bytes]
                     self._retired = [segment for segment in self._retired if segment not in retired]
                 else:
                     retired = []
