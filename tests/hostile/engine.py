@@ -1,7 +1,7 @@
 """Fuzzing that is guided by coverage: `python -m hostile.engine` gives each case to atheris in a process of its own.
 
     --runs N | --seconds S    how much, for each case
-    --folder F                keeps what was found: F/CASE/corpus, and F/CASE/crash-… for a finding
+    --folder F                keeps what was found: F/CASE/corpus, and F/CASE/finding (a hang: F/CASE/timeout-…)
     --seed N                  of everything that is random
     --jobs N                  cases at once
     --planted                 with the fault of `planted_faults.py` in each case: every one must be found
@@ -119,11 +119,19 @@ def _fuzz(name: str, options: argparse.Namespace) -> None:
     check = _prepared(name, planted=options.planted)
     for number, seed in enumerate(check.case.seeds):
         (folder / "seeds" / f"{number:03}").write_bytes(seed)
+
+    def keep_findings(data: bytes) -> None:
+        try:
+            check(data)
+        except BaseException:
+            (folder / "finding").write_bytes(data)
+            raise
+
     atheris = importlib.import_module("atheris")
     limits = [f"-runs={options.runs}", f"-max_total_time={options.seconds}", f"-seed={options.seed}"]
     limits += [f"-timeout={_HANGS_S}", f"-rss_limit_mb={_HELD_MB_MAX}", f"-max_len={check.case.bytes_max}"]
     limits += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-keep_seed=1"]
-    atheris.Setup([name, *limits, str(folder / "corpus"), str(folder / "seeds")], check)
+    atheris.Setup([name, *limits, str(folder / "corpus"), str(folder / "seeds")], keep_findings)
     atheris.Fuzz()
 
 
