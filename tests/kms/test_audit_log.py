@@ -761,6 +761,54 @@ def test_heads_do_not_open_on_a_last_line_that_is_no_head(tmp_path):
         open_log(tmp_path)
 
 
+def _unsynced(directory: Path, writer: str, segment_bytes_max: int = 64 << 20) -> list[Path]:
+    """A chain of which a power cut took a record in the middle, and left the last one; its segments."""
+    log = open_log(directory, writer, segment_bytes_max=segment_bytes_max)
+    for number in range(20):
+        log.append([make_event(number)])
+    log.close()
+    return sorted(directory.glob(f"audit-{writer}-*"))
+
+
+def test_nobody_signs_for_a_chain_before_its_writer_has_recovered_it_from_a_power_cut(tmp_path):
+    hsm = SigningHsm()
+    log = open_log(tmp_path)
+    heads = HeadLog(tmp_path)
+    (path,) = _unsynced(tmp_path, "w2")
+    signed = hsm.sign(heads, 1)
+    assert [head.seq for head in signed.heads] == [20]
+    heads.close()
+    second = open_log(tmp_path, "w2")
+    for number in range(20):
+        second.append([make_event(number)])
+    second.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:-2000] + bytes(100) + content[-1900:])
+    heads = HeadLog(tmp_path)
+    log.append([make_event(0)])
+    assert hsm.sign(heads, 2).heads[1] == signed.heads[0]
+    second = open_log(tmp_path, "w2")
+    assert hsm.sign(heads, 3).heads[1] == second.head()
+    assert 20 < second.head().seq < 40
+    second.close()
+    heads.close()
+    log.close()
+    assert verify(tmp_path, hsm).problems == []
+
+
+def test_a_hole_in_a_segment_before_the_last_one_is_found_at_the_start(tmp_path):
+    hsm = SigningHsm()
+    *_, before, last = _unsynced(tmp_path, "w1", 4096)
+    content = before.read_bytes()
+    before.write_bytes(content[:-2000] + bytes(100) + content[-1900:])
+    log, heads = open_log(tmp_path), HeadLog(tmp_path)
+    assert not last.exists()
+    assert hsm.sign(heads, 1) is not None
+    heads.close()
+    log.close()
+    assert verify(tmp_path, hsm).problems == []
+
+
 # --- retention and noise ---------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from contracts.stores import ACCOUNT, REGION, STORE_KEY, SqliteUnderTest, kms_key
-from kms.test_audit_support import DOMAIN_ID
+from kms.test_audit_support import DOMAIN_ID, SigningHsm
 from strongroom.boundary.secret import StoreKey
 from strongroom.kms.audit.chain import parse_record, parse_signed_head
 from strongroom.kms.audit.heads import HEADS_NAME, HeadLog
@@ -26,7 +26,7 @@ from strongroom.kms.audit.verify import verify_directory
 from strongroom.kms.repositories import Put
 from strongroom.kms.storage.sqlite import SqliteStore
 from worlds.lossy.disk import WORDS, Event, LossyDisk, events
-from worlds.lossy.victim import STATE_NAMES, WRITER
+from worlds.lossy.victim import STATE_NAMES, WRITERS
 
 RUN_S_MAX: Final = 240.0
 _HERE: Final = Path(__file__).parent
@@ -166,23 +166,33 @@ async def _versions(store: SqliteStore) -> dict[str, int]:
 
 
 def _lost_in_the_trail(left: Path, claims: Claims) -> list[str]:
-    """Recovered as a start would; then whole, with every record that somebody waited for, and every signed head."""
-    directory = left / "audit"
-    log = AuditLog(directory, WRITER, clock=lambda: 0.0, event_ids=lambda: "afterwards", reserve_bytes=0)
-    log.close()
-    HeadLog(directory).close()
-    report = verify_directory(directory, claims.signers, [DOMAIN_ID])
-    there = {
-        f"head-{parse_signed_head(line).digest.hex()}"
-        for line in (directory / HEADS_NAME).read_bytes().splitlines(keepends=True)
-    }
-    for _, path in segments_by_writer(directory).get(WRITER, []):
-        with path.open("rb") as file:
-            next(lines_of(file))
-            there |= {json.loads(parse_record(line)[1])["eventID"] for line in lines_of(file)}
+    """As at a start: the first worker signs for all chains before the next one is there. Then the trail is whole, with
+    every record that somebody waited for, and every signed head.
+    """
+    directory, hsm = left / "audit", SigningHsm("hsm-2")
+    heads = None
+    for writer in WRITERS:
+        _log_of(directory, writer).close()
+        if heads is None:
+            heads = HeadLog(directory)
+            hsm.sign(heads, 1_000_000)
+    assert heads is not None
+    heads.close()
+    report = verify_directory(directory, {**claims.signers, hsm.hsm_id: hsm.public}, [DOMAIN_ID])
+    with (directory / HEADS_NAME).open("rb") as file:
+        there = {f"head-{parse_signed_head(line).digest.hex()}" for line in lines_of(file)}
+    for segments in segments_by_writer(directory).values():
+        for _, path in segments:
+            with path.open("rb") as file:
+                next(lines_of(file))
+                there |= {json.loads(parse_record(line)[1])["eventID"] for line in lines_of(file)}
     wanted = claims.of("event-") | claims.of("head-")
     lost = [f"{one} of the trail" for one in wanted if one not in there]
     return lost + [str(problem) for problem in report.problems]
+
+
+def _log_of(directory: Path, writer: str) -> AuditLog:
+    return AuditLog(directory, writer, clock=lambda: 0.0, event_ids=lambda: "afterwards", reserve_bytes=0)
 
 
 def _lost_of_the_state(left: Path, claims: Claims) -> list[str]:

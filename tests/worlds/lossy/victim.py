@@ -29,7 +29,7 @@ from strongroom.supervisor import home
 
 STATE_NAMES: Final = ("hsm-1.state.a", "hsm-1.state.b")
 SEGMENT_BYTES: Final = 4096
-WRITER: Final = "w1"
+WRITERS: Final = ("w1", "w2")
 _CUSTOMERS: Final = 4
 
 
@@ -92,28 +92,49 @@ async def _all_customers(
 
 
 def audit_at_work(root: Path, words: Words, chance: random.Random, acts: int) -> None:
-    """Every record is one of its own subjects; those that nobody waited for may be there or not. Heads are signed."""
+    """Two workers record, and the first one keeps the heads of both."""
     hsm = SigningHsm()
     words.say("signer", hsm.hsm_id, hsm.public.hex())
+    heads = HeadLog(root / "audit")
+
+    def sign(act: int) -> None:
+        if chance.random() < 0.1 and (signed := hsm.sign(heads, act)) is not None:
+            words.say("did", f"head-{signed.digest.hex()}", True)
+
+    keeper, other = WRITERS
+    second = threading.Thread(target=writer_at_work, args=(root, words, random.Random(chance.random()), other, acts))
+    second.start()
+    writer_at_work(root, words, random.Random(chance.random()), keeper, acts, sign)
+    second.join()
+    heads.close()
+
+
+def writer_at_work(
+    root: Path,
+    words: Words,
+    chance: random.Random,
+    writer: str,
+    acts: int,
+    after_each: Callable[[int], None] = lambda _act: None,
+) -> None:
+    """Every record is a subject of its own; those that nobody waited for may be there or not."""
     names = iter(range(1_000_000))
     log = audit_log.AuditLog(
-        *(root / "audit", WRITER),
+        *(root / "audit", writer),
         clock=time.time,
         event_ids=lambda: f"own-{next(names)}",
         segment_bytes_max=SEGMENT_BYTES,
         reserve_bytes=0,
     )
-    heads = HeadLog(root / "audit")
     for act in range(acts):
-        event = own_event("Worked", "2026-01-01T00:00:00.000Z", f"event-{act}", {"filler": "z" * chance.randrange(600)})
+        name = f"event-{writer}-{act}"
+        event = own_event("Worked", "2026-01-01T00:00:00.000Z", name, {"filler": "z" * chance.randrange(600)})
         if chance.random() < 0.6:
             log.append_durable([event]).result()
-            words.say("did", f"event-{act}", True)
+            words.say("did", name, True)
         else:
             log.append([event])
-        if chance.random() < 0.1 and (signed := hsm.sign(heads, act)) is not None:
-            words.say("did", f"head-{signed.digest.hex()}", True)
-    heads.close()
+        after_each(act)
     log.close()
 
 

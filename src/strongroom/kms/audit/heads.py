@@ -30,7 +30,7 @@ from strongroom.kms.audit.chain import (
     merged_digest,
     parse_signed_head,
 )
-from strongroom.kms.audit.recovery import read_tail
+from strongroom.kms.audit.recovery import read_tail, whole_head
 from strongroom.kms.audit.segments import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -115,12 +115,21 @@ def last_signed_of(directory: Path, writer: str) -> Head | None:
     return None if signed is None else next((head for head in signed.heads if head.writer == writer), None)
 
 
-def collect_heads(directory: Path, known: tuple[Head, ...], disk: Disk) -> tuple[Head, ...]:
-    """Every writer's last whole record, durable when this returns; what is in `known` was durable already."""
+def collect_heads(directory: Path, known: tuple[Head, ...], disk: Disk, whole: set[str]) -> tuple[Head, ...]:
+    """Every writer's last whole record, durable when this returns; what is in `known` was durable already.
+
+    A chain goes on from its known head only when it is whole, and `whole` remembers those: of one whose writer a power
+    cut ended, the last record may be there and not the one before. Its writer cuts that off when it comes back.
+    """
     heads = []
-    for segments in segments_by_writer(directory).values():
-        # The newest segment may have been born a moment ago, without its first line yet.
-        head = next((tail for _, path in reversed(segments) if (tail := read_tail(path)) is not None), None)
+    before = {head.writer: head for head in known}
+    for writer, segments in segments_by_writer(directory).items():
+        signed = before.get(writer)
+        head = _end_of(segments) if writer in whole else whole_head(segments, writer, signed)
+        if head is None:
+            head = signed
+        else:
+            whole.add(writer)
         if head is None or head.seq == 0:
             continue
         heads.append(head)
@@ -134,6 +143,11 @@ def collect_heads(directory: Path, known: tuple[Head, ...], disk: Disk) -> tuple
     if any(head not in known for head in heads):
         sync_directory(directory)
     return tuple(heads)
+
+
+def _end_of(segments: list[tuple[int, Path]]) -> Head | None:
+    """The newest segment may have been born a moment ago, without its first line yet."""
+    return next((tail for _, path in reversed(segments) if (tail := read_tail(path)) is not None), None)
 
 
 class HeadLog:
@@ -151,6 +165,7 @@ class HeadLog:
         open_directory(directory)
         # Held while the file is added to or shortened: both happen in threads.
         self.changing: Final = threading.Lock()
+        self._whole: set[str] = set()
         self._lock_fd = lock_file(directory / "heads.lock")
         try:
             self._last, size = _read_last(directory)
@@ -177,7 +192,7 @@ class HeadLog:
         """
         known = () if self._last is None else self._last.heads
         try:
-            heads = collect_heads(self._directory, known, self._disk)
+            heads = collect_heads(self._directory, known, self._disk, self._whole)
         except OSError as error:
             raise AuditUnavailableError(f"no head can be proposed: {error}") from error
         if heads == known:

@@ -1,7 +1,7 @@
 """What a crash left of a writer's chain, and where the chain goes on.
 
-1. The newest segment that begins as it must and follows from the one before it holds the chain's end; newer files hold
-   nothing that can be believed and are set aside.
+1. The newest segment that begins as it must and follows from those before it holds the chain's end; newer files hold
+   nothing that can be believed and are set aside. What an HSM signed for is whole; after it, any sector may be missing.
 2. In it every record is verified; what stands behind the last good one is cut off.
 3. Nothing is cut that an HSM signed for: then the trail is damaged, and the service does not start on it.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +50,8 @@ class _Scan(NamedTuple):
     good_bytes: int
 
 
-def _scan(path: Path, writer: str, first: int) -> _Scan | None:
-    """How far a segment verifies; None when it does not even begin as it must."""
+def _scan(path: Path, writer: str, first: int, signed: Head | None = None) -> _Scan | None:
+    """How far a segment verifies; None when it does not even begin as it must. What is `signed` was verified before."""
     with path.open("rb") as file:
         lines = lines_of(file)
         try:
@@ -61,6 +62,9 @@ def _scan(path: Path, writer: str, first: int) -> _Scan | None:
             return None
         good = file.tell()
         head = start
+        if signed is not None and signed.seq >= first:
+            good += sum(map(len, islice(lines, signed.seq - first + 1)))
+            head = signed
         for line in lines:
             try:
                 claimed, event = parse_record(line)
@@ -90,6 +94,27 @@ def read_tail(path: Path) -> Head | None:
     with contextlib.suppress(ChainError):
         return parse_segment_start(line)
     return None
+
+
+def _follows(segments: list[tuple[int, Path]], start: Head, signed_seq: int) -> bool:
+    """The chain that these segments hold ends with `start`, and nothing in it is missing that no HSM signed for."""
+    for first, path in reversed(segments):
+        if start.seq <= signed_seq:
+            return read_tail(path) == start
+        scan = _scan(path, start.writer, first)
+        if scan is None or scan.head != start or scan.good_bytes != path.stat().st_size:
+            return False
+        start = scan.start
+    return True
+
+
+def whole_head(segments: list[tuple[int, Path]], writer: str, signed: Head | None) -> Head | None:
+    """The end of a chain that a start would leave as it is, but for a torn line; None for one that needs recovery."""
+    first, path = segments[-1]
+    scan = _scan(path, writer, first, signed)
+    if scan is None or not _follows(segments[:-1], scan.start, 0 if signed is None else signed.seq):
+        return None
+    return scan.head if _is_torn_line(path, scan.good_bytes) else None
 
 
 def _keep_evidence(directory: Path, writer: str, first: int, path: Path, offset: int) -> None:
@@ -132,7 +157,7 @@ def recover(directory: Path, writer: str, signed: Head | None, disk: Disk) -> Re
     while segments:
         first, path = segments.pop()
         scan = _scan(path, writer, first)
-        if scan is not None and (not segments or read_tail(segments[-1][1]) == scan.start):
+        if scan is not None and _follows(segments, scan.start, signed_seq):
             if scan.head.seq < signed_seq:
                 break
             return _cut_tail(directory, path, first, scan, cut_bytes, disk)
