@@ -6,6 +6,8 @@ again.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from testkit.identities import document, fresh, iam_client, refused, statement
 from testkit.installation import Installation
-from testkit.raw import ask_iam, make_user
+from testkit.raw import ask_iam, delete_user, make_user, put_policy
 
 AT_ONCE = 8
 
@@ -153,6 +155,32 @@ def test_changes_of_one_user_by_all_at_once_are_all_kept(clients: list[Any]) -> 
     names = {f"p{number}" for number in range(AT_ONCE)}
     assert set(clients[0].list_user_policies(UserName=user)["PolicyNames"]) == names
     assert len(clients[0].get_user(UserName=user)["User"]["Tags"]) == AT_ONCE
+
+
+def test_whoever_lost_a_permission_while_he_waited_his_turn_has_lost_it(two: Installation, clients: list[Any]) -> None:
+    """A crowd of his own requests beats each other; what was not done when the permission went is not done at all."""
+    user = make_user(two, fresh("race"), document(statement("iam:*")))
+    own = [iam_client(two, user.access_key_id, user.secret) for _ in range(AT_ONCE)]
+    done = threading.Event()
+
+    def act(client: Any, number: int) -> None:
+        while not done.is_set():
+            client.tag_user(UserName=user.name, Tags=[{"Key": f"k{number}", "Value": fresh()}])
+
+    with ThreadPoolExecutor(1) as pool:
+        crowd = pool.submit(all_at_once, own, act)
+        while len(clients[0].list_user_tags(UserName=user.name)["Tags"]) < AT_ONCE:
+            time.sleep(0.01)
+        put_policy(two, user.name, document(statement("iam:ListUsers")))
+        left = clients[0].list_user_tags(UserName=user.name)["Tags"]
+        # Each of them is refused by and by: what it waited with, too.
+        assert crowd.result(60) == ["AccessDenied"] * AT_ONCE
+        done.set()
+    assert clients[0].list_user_tags(UserName=user.name)["Tags"] == left
+    clients[0].delete_user_policy(UserName=user.name, PolicyName="inline")
+    delete_user(two, user)
+    for client in own:
+        client.close()
 
 
 def test_a_users_quota_is_that_of_the_configuration(clients: list[Any]) -> None:

@@ -27,8 +27,15 @@ from strongroom.kms.identities.session_tokens import (
     parse_token,
     parse_value,
 )
-from strongroom.kms.identities.sessions import TEMPORARY, TEMPORARY_ID, require_unexpired, session_holder
+from strongroom.kms.identities.sessions import (
+    INVALID,
+    TEMPORARY,
+    TEMPORARY_ID,
+    require_unexpired,
+    session_holder,
+)
 from strongroom.kms.keys.directory import Directory, PrincipalEntry
+from strongroom.protocol.sigv4 import Refused
 
 
 class Credentials:
@@ -64,6 +71,24 @@ class Credentials:
         entry = PrincipalEntry(owner.principal, owner.documents, secret, last_use=directory.key_uses.of(access_key_id))
         directory.keep_principal(access_key_id, entry, generation)
         return entry
+
+    async def renewed(self, entry: PrincipalEntry) -> PrincipalEntry:
+        """Who somebody is by now, with what he may do now: for a call that had to wait.
+
+        Whom no access key identified (an operator, who holds a web identity) is who he was.
+
+        Raises:
+            Refused: he is nobody any more.
+        """
+        access_key_id = entry.principal.access_key_id
+        if not access_key_id:
+            return entry
+        known = self._directory.known_principal(access_key_id)
+        if known is None:
+            known = await self.load(access_key_id, None if entry.session is None else entry.session.token)
+        if known is None:
+            raise Refused("UnrecognizedClientException", INVALID)
+        return known
 
     async def _load_session(self, access_key_id: str, session_token: bytes | None) -> PrincipalEntry | None:
         """1. the token is of this home and for this key, 2. still valid, 3. of somebody who exists, 4. opened by the HSM."""

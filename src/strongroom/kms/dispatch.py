@@ -109,7 +109,7 @@ class Dispatcher:
         self._telemetry = telemetry
         self._verifier = Verifier()
         self._turns = Turns()
-        self._query = QueryCalls(home, ids, self._turns, _as_fault)
+        self._query = QueryCalls(home, ids, self._turns, _as_fault, renew=credentials.renewed)
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
         self._completed: list[_Completed] = []
         self._settle_is_due = False
@@ -384,6 +384,8 @@ class Dispatcher:
             for _ in range(_CONFLICTS_MAX):
                 call.admissions.clear()
                 call.touched.clear()
+                await self._refreshed(self._home)
+                call.principal_entry = await self._credentials.renewed(call.principal_entry)
                 await self._refreshed(region)
                 try:
                     await region.gate.admit(call, row.demands(typed), mutates=row.mutates)

@@ -19,7 +19,7 @@ from strongroom.kms.audit.events import EventIds, Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.driver import drive
 from strongroom.kms.faults import Fault
-from strongroom.kms.identities.operation import Operation, perform
+from strongroom.kms.identities.operation import Operation, Renew, perform
 from strongroom.kms.identities.operations.table import TABLE as IAM_TABLE
 from strongroom.kms.identities.sessions import require_may_call
 from strongroom.kms.identities.sts.allowance import Allowance
@@ -46,6 +46,7 @@ from strongroom.kms.wire.sts_shapes import AssumeRoleWithWebIdentityRequest
 from strongroom.kms.wire.validation import RequestRefused
 from strongroom.protocol import query
 from strongroom.protocol.requests import HttpRequest
+from strongroom.protocol.sigv4 import Refused
 
 # As KMS's unknown operations are recorded: a caller's text is no name of an event.
 _UNKNOWN: Final = "UnknownOperation"
@@ -96,8 +97,13 @@ class QueryCalls:
         turns: Turns,
         as_fault: Callable[[BaseException], Fault],
         allowance: Allowance | None = None,
+        renew: Renew | None = None,
     ) -> None:
-        """`as_fault` says what a caller may see of an error, `allowance` how often strangers may fail."""
+        """`as_fault` says what a caller may see of an error, `allowance` how often strangers may fail.
+
+        `renew` finds a caller again who had to wait.
+        """
+        self._renew = renew
         self._allowance = allowance or Allowance()
         self._home: Final = home
         self._ids = ids
@@ -171,7 +177,17 @@ class QueryCalls:
     ) -> None:
         call.parameters = logged_parameters(typed)
         call.request = typed
-        drive(perform(self._home, call, row, typed, self._turns), partial(self._performed, service, call, then))  # 4
+        renew = None if self._renew is None else self._renewed
+        performing = perform(self._home, call, row, typed, self._turns, renew)
+        drive(performing, partial(self._performed, service, call, then))  # 4
+
+    async def _renewed(self, entry: PrincipalEntry) -> PrincipalEntry:
+        assert self._renew is not None, "nobody can be found again"
+        try:
+            return await self._renew(entry)
+        except Refused as refused:
+            code, _ = query.SIGV4_ERRORS[refused.code]
+            raise _RefusedCall(code, refused.message) from None
 
     def _performed(
         self,

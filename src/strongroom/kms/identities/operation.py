@@ -6,6 +6,7 @@ Invariants:
 - A change of an account's identities is made only while nothing of them changed since 1 began: a mark per account counts
   its changes, and every commit expects the count that it began with. So a name that was free is free, a quota that was not
   reached is not reached, and what nothing was attached to has nothing attached. Whoever was beaten does all of it again.
+- Who asks is looked up after that count was read: whoever lost a permission while he waited for his turn has lost it.
 - A change is of the account that the permits were given for, and of no other.
 """
 
@@ -27,6 +28,7 @@ from strongroom.kms.identities.records import (
     RoleRecord,
     UserRecord,
 )
+from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.repositories import Change, ConflictError, MarkRecord, Put
 from strongroom.kms.service import Service
 from strongroom.kms.trail import logged_response
@@ -52,22 +54,29 @@ class Operation(msgspec.Struct, frozen=True):
     mutates: bool = False
 
 
-async def perform(service: Service, call: Call, row: Operation, request: Shape, turns: Turns) -> Shape | None:
+# The same caller as he is now.
+Renew = Callable[[PrincipalEntry], Awaitable[PrincipalEntry]]
+
+
+async def perform(
+    service: Service, call: Call, row: Operation, request: Shape, turns: Turns, renew: Renew | None = None
+) -> Shape | None:
     """Do it, again where somebody was faster; `call.request` is the request too, for conditions.
+
+    Without `renew`, the caller is who he was: an operator, whom no policy limits.
 
     Raises:
         Fault: AWS's own.
     """
     try:
-        return await _attempt(service, call, row, request)
+        return await _attempt(service, call, row, request, renew)
     except ConflictError:
         await turns.take(call.account)
     try:
         for _ in range(_CONFLICTS_MAX):
             call.admissions.clear()
-            await _refreshed(service)
             try:
-                return await _attempt(service, call, row, request)
+                return await _attempt(service, call, row, request, renew)
             except ConflictError:  # By another worker, or by somebody who was not beaten yet.
                 continue
     finally:
@@ -75,8 +84,13 @@ async def perform(service: Service, call: Call, row: Operation, request: Shape, 
     raise KMSInternalException
 
 
-async def _attempt(service: Service, call: Call, row: Operation, request: Shape) -> Shape | None:
-    version = await _identities_version(service, call.account) if row.mutates else 0
+async def _attempt(service: Service, call: Call, row: Operation, request: Shape, renew: Renew | None) -> Shape | None:
+    version = 0
+    if row.mutates:
+        version = await _identities_version(service, call.account)
+        await _refreshed(service)
+        if renew is not None:
+            call.principal_entry = await renew(call.principal_entry)
     found = await row.find(service, call, request)  # 1
     await service.gate.admit_identity(call, row.demands(call, request, found), version, mutates=row.mutates)  # 2
     response = await row.run(service, call, request, found)  # 3
