@@ -5,7 +5,7 @@
     --seed N                  of everything that is random
     --jobs N                  cases at once
     --planted                 with the fault of `planted_faults.py` in each case: every one must be found
-    --replay FILE             one input, without atheris
+    --replay FILE             one input, without atheris; keys are drawn anew, so that what hangs on them does not come again
     CASE …                    names of cases; all of them if there are none
 
 Each case prints one line. The exit status is that of a search: 0 when nothing was found, 1 when something was.

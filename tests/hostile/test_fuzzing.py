@@ -71,7 +71,7 @@ def test_a_check_that_a_parser_forgets_is_found(tmp_path: Path) -> None:
     missed = [name for name in CASES if f"{name}: FOUND something" not in done.stdout]
     assert missed == [], done.stdout + done.stderr
     # What was found is kept, and does it again.
-    again = run_engine(tmp_path, "--planted", "--replay", str(tmp_path / "blobs" / "finding"), "blobs")
+    again = run_engine(tmp_path, "--planted", "--replay", str(tmp_path / "frames" / "finding"), "frames")
     assert "FindingError" in again.stderr, again.stdout + again.stderr
 
 
