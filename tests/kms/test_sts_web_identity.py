@@ -352,12 +352,12 @@ def test_strangers_fail_only_so_often_in_a_second(issuer: Issuer, tmp_path: Path
             service = msgspec.structs.replace(worker.service, configured=configured)
             calls = QueryCalls(service, EventIds(bytes(9)), Turns(), _as_fault, Allowance(3))
 
-            def ask(token: str) -> str:
+            def ask(token: str, beside: str = "") -> str:
                 """What a stranger is told; of somebody whom the issuer knows, what becomes of the call."""
                 said: list[str] = []
                 form = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleSessionName": "a-pod"}
                 role = f"arn:aws:iam::{ACCOUNT}:role/nobody"
-                body = urlencode({**form, "RoleArn": role, "WebIdentityToken": token}).encode()
+                body = urlencode({**form, "RoleArn": role, "WebIdentityToken": token, "Beside": beside}).encode()
                 request = http_request("POST", b"/", [], body)
                 refuse, then = (lambda one: said.append(one.code)), (lambda one: said.append(one.code))
                 assert calls.serve_unsigned(request, Origin("192.0.2.1", "a pod"), then, refuse)
@@ -370,6 +370,9 @@ def test_strangers_fail_only_so_often_in_a_second(issuer: Issuer, tmp_path: Path
                 assert [ask(forged) for _ in range(3)] == ["InvalidIdentityToken"] * 3
                 assert ask(forged) == ask(issuer.token()) == "Throttling"
                 clocks.pass_s(1.0)
+            # Whoever makes more work has failed more.
+            assert ask(forged, "A" * 6_000) == "InvalidIdentityToken"
+            assert ask(forged) == "Throttling"
 
     asyncio.run(scene())
 

@@ -154,17 +154,18 @@ class QueryCalls:
             return False
         request_id, now_s = self._ids(), self._home.clock()
         try:
+            if self._allowance.is_spent(now_s):
+                raise _RefusedCall("Throttling", "Rate exceeded")
             form = query.parse_form(body)  # 1
             if form.get("Action") != WEB_IDENTITY:
+                self._allowance.spend(now_s, len(body))
                 return False
             name, row = _find(STS, form)  # 2
             typed = decode_query(name, form)  # 3
             assert isinstance(typed, AssumeRoleWithWebIdentityRequest)
-            if self._allowance.is_spent(now_s):
-                raise _RefusedCall("Throttling", "Rate exceeded")
             entry = identify(self._home, typed)
         except (query.MalformedForm, RequestRefused, Fault) as refused:
-            self._allowance.spend(now_s)
+            self._allowance.spend(now_s, len(body))
             text = encode_error(STS, refused.code, refused.message, request_id)
             refuse(Unsigned(request_id, refused.code, error_status(refused.code), text))
             return True
