@@ -5,7 +5,7 @@ and goes on with the copy: it holds what the kernel had written to the disk, and
 copy during which the kernel wrote is made again. The next installation starts on it, and what the clients had been told
 until then must be there.
 
-On standard output one line of JSON: what was acknowledged, what was lost, what `audit verify` said.
+On standard output one line of JSON: what was acknowledged, and what was lost of it or found by `audit verify`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -283,6 +284,7 @@ def main() -> None:
             if birth + 1 == arguments.births:
                 for number in range(arguments.cycles):
                     one.cycle(number)
+                    print(f"{number + 1} cuts, {len(one.report.lost)} lost", file=sys.stderr, flush=True)
                     if arguments.fault and one.report.lost:
                         break
                 else:
