@@ -233,3 +233,11 @@ def test_whoever_is_refused_all_the_time_gets_so_much_of_a_workers_and_others_th
     assert traced(alice)
     now[0] += 1
     assert traced(bob)
+
+
+def test_the_record_says_why_somebody_was_refused_what_is_not_there_in_another_account(scene: Scene) -> None:
+    nowhere = f"arn:aws:kms:{REGION}:999999999999:key/{uuid.uuid4()}"
+    answer = scene.kms.call("Encrypt", {"KeyId": nowhere, "Plaintext": "eA=="})
+    code, told = scene.cli("why", answer.headers["x-amzn-requestid"])
+    assert (code, answer.code) == (0, "AccessDeniedException")
+    assert "OneTenant" in told

@@ -257,7 +257,10 @@ class Authorization:
             resource_account=parsed.account,
             context=self.plain_context(call, action, None, resource_account=parsed.account),
         )
-        return AccessDeniedException(refusal_message(question, evaluate(question)))
+        decision = evaluate(question)
+        if call.reason is None:
+            self._note(call, question, decision)
+        return AccessDeniedException(refusal_message(question, decision))
 
     def unseen_grant(self, call: Call, action: str, entry: KeyEntry, *, by_token: bool) -> AccessDeniedException:
         """For another account's key, with such a grant or without; who has no more than a token is not told which it is."""
