@@ -350,6 +350,24 @@ def test_whoever_may_not_leave_his_account_assumes_no_role_of_another(installati
     assert f"assumed-role/{theirs['RoleName']}/" in assume(installation, other, theirs)["Arn"]
 
 
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+def test_nobody_learns_of_a_foreign_role_by_asking_his_own_policies_for_its_tags(
+    installation: Installation, effect: str
+) -> None:
+    number, access_key_id, secret = make_account(installation)
+    there, name = iam_client(installation, access_key_id, secret), fresh("role")
+    made = there.create_role(
+        RoleName=name, AssumeRolePolicyDocument=trust(number), Tags=[{"Key": "team", "Value": "red"}]
+    )["Role"]
+    nothing = {"Arn": f"{made['Arn']}-2"}
+    for tag in ("iam:ResourceTag/team", "aws:ResourceTag/team"):
+        asking = statement("sts:AssumeRole", effect=effect, Condition={"StringEquals": {tag: "red"}})
+        caller = make_caller(installation, asking, *([statement("sts:AssumeRole")] if effect == "Deny" else []))
+        for role in (made, nothing):
+            with refused("AccessDenied", denied(caller, role, reason=NOT_PERMITTED if effect == "Allow" else "")):
+                assume(installation, caller, role)
+
+
 def test_key_policies_name_roles_and_single_sessions(installation: Installation, kms: Any) -> None:
     caller = make_caller(installation)
     role = make_role(installation, caller["Arn"], policy=document(statement("iam:ListUsers")))

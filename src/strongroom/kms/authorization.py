@@ -25,6 +25,7 @@ from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument
 from strongroom.kms.iam.evaluate import (
     NO_POLICY,
+    NO_TRUST,
     Decision,
     Question,
     consulted_keys,
@@ -189,27 +190,17 @@ class Authorization:
         Raises:
             AccessDenied: in AWS's words.
         """
-        caller = call.principal_entry
-        question = Question(
-            caller.principal,
-            caller.documents,
-            demand.action,
-            demand.arn,
-            resource_policy=demand.resource_policy,
-            resource_account=demand.resource_account,
-            # Roles are under them, what IAM manages is not.
-            resource_controls=()
-            if demand.resource_policy is None
-            else self._directory.organization.resource_controls(demand.resource_account),
-            context=StatedContext(
-                stated_values(demand, call.request),
-                self.plain_context(call, demand.action, None, resource_account=demand.resource_account),
-            ),
-        )
+        question = self._on_identity(call, demand)
         decision = evaluate(question)
-        if not decision.allowed:
-            self._note(call, question, decision)
-            raise AccessDenied(refusal_message(question, decision))
+        if decision.allowed:
+            return
+        self._note(call, question, decision)
+        if question.is_cross_account:
+            # As of a role that is not there: it has no tags, for which the caller's own policies could ask.
+            unseen = msgspec.structs.replace(demand, tags={}, resource_policy=NO_TRUST)
+            question = self._on_identity(call, unseen)
+            decision = evaluate(question)
+        raise AccessDenied(refusal_message(question, decision))
 
     def would_allow(self, call: Call, action: str, key: KeyRecord, key_policy: PolicyDocument) -> bool:
         """Whether the caller could do this to a key whose policy were this one; no leave to do anything."""
@@ -307,6 +298,22 @@ class Authorization:
             resource_account=entry.record.account,
             resource_controls=entry.controls,
             grants=await self._directory.grants_naming(entry, caller.principal),
+        )
+
+    def _on_identity(self, call: Call, demand: OnIdentity) -> Question:
+        caller, account = call.principal_entry, demand.resource_account
+        # Roles are under them, what IAM manages is not.
+        is_controlled = demand.resource_policy is not None
+        derived = self.plain_context(call, demand.action, None, resource_account=account)
+        return Question(
+            caller.principal,
+            caller.documents,
+            demand.action,
+            demand.arn,
+            resource_policy=demand.resource_policy,
+            resource_account=account,
+            resource_controls=self._directory.organization.resource_controls(account) if is_controlled else (),
+            context=StatedContext(stated_values(demand, call.request), derived),
         )
 
     def _surroundings(self, call: Call) -> Surroundings:
