@@ -193,13 +193,14 @@ class Machine:
     def _cut(self) -> None:
         process = self._installation.process
         assert process is not None
-        # The supervisor first: then nobody starts anything new.
+        # The supervisor first: when it has stopped, nobody starts anything new.
         os.kill(process.pid, signal.SIGSTOP)
+        _wait_until_stopped([process.pid])
         children = _children(process.pid)
         for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGSTOP)
-        _wait_until_stopped([process.pid, *children])
+        _wait_until_stopped(children)
         copy = self._disk.copy()
         process.kill()
         process.wait()
@@ -217,13 +218,6 @@ class Machine:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return "X"
 
 
 def _wait_for(condition: Any) -> None:
@@ -248,13 +242,13 @@ def _wait_until_stopped(pids: list[int]) -> None:
 
 
 def _wait_until_gone(pids: list[int]) -> None:
-    """Here they are our own children now; or they are gone already."""
+    """With all their threads and files: they are our own children now, or gone already."""
 
     def all_gone() -> bool:
         for pid in pids:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-        return all(_state(pid) in "XZ" for pid in pids)
+        return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
     _wait_for(all_gone)
 

@@ -30,29 +30,26 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
 
 
-def _cut(
-    recorder: Path, runs: int, seed: int, acts: int, fault: str = "", cuts_of_a_run: int = CUTS_OF_A_RUN
-) -> list[Cut]:
-    found = []
-    for run in range(seed, seed + runs):
-        found += list(cuts(record(recorder, run, acts, fault), cuts_of_a_run, run))
+def _told(found: list[Cut], what: str) -> None:
     lost = [cut for cut in found if cut.lost]
     acknowledged = sum(cut.acknowledged for cut in found)
     print(
-        f"{len(found)} power cuts ({runs} runs, seed {seed}, {fault or 'no fault'}): {acknowledged} acknowledged, looked"
+        f"{len(found)} power cuts ({what}): {acknowledged} times something acknowledged was looked for, "
+        f"{sum(len(cut.lost) for cut in lost)} lost in {len(lost)} cuts"
     )
-    print(f"for after each; {sum(len(cut.lost) for cut in lost)} lost in {len(lost)} cuts")
-    return found
 
 
 def _require_nothing_lost(recorder: Path, runs: int, seed: int, acts: int) -> None:
-    found = _cut(recorder, runs, seed, acts)
+    found = []
+    for run in range(seed, seed + runs):
+        found += list(cuts(record(recorder, run, acts), CUTS_OF_A_RUN, run))
+    _told(found, f"{runs} runs, seed {seed}")
     assert [cut for cut in found if cut.lost] == []
     assert sum(cut.acknowledged for cut in found) > len(found)
 
 
 def test_twenty_power_cuts_lose_nothing_that_was_acknowledged(recorder: Path) -> None:
-    _require_nothing_lost(recorder, runs=1, seed=1, acts=90)
+    _require_nothing_lost(recorder, runs=1, seed=1, acts=60)
 
 
 @pytest.mark.long
@@ -70,7 +67,8 @@ def test_a_thousand_power_cuts_lose_nothing_that_was_acknowledged(recorder: Path
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_sync_that_is_missing_is_caught(recorder: Path, fault: str) -> None:
-    found = _cut(recorder, runs=1, seed=1, acts=60, fault=fault, cuts_of_a_run=24)
+    found = list(cuts(record(recorder, 1, 45, fault), 20, 1, at_its_worst=True))
+    _told(found, fault)
     assert any(cut.lost for cut in found)
 
 

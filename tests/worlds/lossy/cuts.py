@@ -112,11 +112,17 @@ class Cut(NamedTuple):
     lost: list[str]
 
 
-def cuts(recording: Recording, count: int, seed: int) -> Iterator[Cut]:
-    """At moments by chance, every other one right after something was acknowledged."""
+def cuts(recording: Recording, count: int, seed: int, *, at_its_worst: bool = False) -> Iterator[Cut]:
+    """At moments by chance, every other one right after something was acknowledged.
+
+    At its worst, the disk keeps nothing that was not synced, and something was acknowledged just now.
+    """
     chance = random.Random(seed)
     told = [at for at, event in enumerate(recording.events) if event.one.startswith(b'["did"')]
-    moments = sorted(chance.choice(told) if at % 2 else chance.randrange(len(recording.events)) for at in range(count))
+    moments = sorted(
+        chance.choice(told) if at_its_worst or at % 2 else chance.randrange(len(recording.events))
+        for at in range(count)
+    )
     disk, after = LossyDisk(recording.root), 0
     for moment in moments:
         for event in recording.events[after : moment + 1]:
@@ -127,7 +133,7 @@ def cuts(recording: Recording, count: int, seed: int) -> Iterator[Cut]:
             left = Path(name)
             for folder in ("audit", "hsm"):
                 (left / folder).mkdir(mode=0o700)
-            disk.lose(chance, left)
+            disk.lose(chance, left, at_its_worst=at_its_worst)
             yield Cut(moment, claims.acknowledged, losses(left, claims))
 
 

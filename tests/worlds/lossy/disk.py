@@ -170,9 +170,9 @@ class LossyDisk:
         assert isinstance(file, _File)
         return file
 
-    def lose(self, chance: random.Random, to: Path) -> None:
-        """Write down what a cut at this moment leaves."""
-        keep = chance.choice((_nothing, _everything, _some))
+    def lose(self, chance: random.Random, to: Path, *, at_its_worst: bool = False) -> None:
+        """Write down what a cut at this moment leaves; at its worst, nothing but what is durable."""
+        keep = _nothing if at_its_worst else chance.choice((_nothing, _everything, _some))
         for path, directory in self._directories.items():
             names = dict(directory.durable)
             for change in directory.pending[: _kept_names(keep, len(directory.pending), chance)]:
