@@ -144,6 +144,30 @@ def test_a_question_about_nothing_is_refused_in_words(scene: Scene, words: dict[
     assert "Traceback" not in told
 
 
+def test_what_an_answer_does_not_know_is_said(scene: Scene) -> None:
+    assert "Assumed: aws:SourceIp 127.0.0.1; name another value" in scene.explain("kms:Encrypt", "tenant=red")[1]
+    assert "Assumed" not in scene.explain("kms:Encrypt", "tenant=red", "aws:SourceIp=192.0.2.7")[1]
+    root = RawKms(scene.installation)
+    assert_allowed(root.call("DisableKey", {"KeyId": scene.key_id}))
+    assert "the key's state is Disabled" in scene.explain("kms:Encrypt", "tenant=red")[1]
+    assert_allowed(root.call("EnableKey", {"KeyId": scene.key_id}))
+    root.close()
+    code, told = scene.explain("kms:Decypt")
+    assert (code, "kms:Decypt is no action of KMS" in told) == (1, True)
+    code, told = scene.explain("iam:CreateUser")
+    assert (code, "iam:CreateUser is no action of KMS" in told) == (1, True)
+
+
+def test_what_is_not_there_is_told_as_that(scene: Scene) -> None:
+    absent = f"arn:aws:kms:{REGION}:999999999999:key/{uuid.uuid4()}"
+    root = RawKms(scene.installation)
+    answer = root.call("DescribeKey", {"KeyId": absent})
+    root.close()
+    code, told = scene.cli("why", answer.headers["x-amzn-requestid"])
+    assert (answer.code, code) == ("AccessDeniedException", 0)
+    assert "there is nothing of this name" in told
+
+
 def test_a_pair_without_a_value_is_refused_in_words(scene: Scene) -> None:
     code, told = scene.explain("kms:Encrypt", "tenant")
     assert (code, "'tenant' is not of the form name=value" in told) == (1, True)

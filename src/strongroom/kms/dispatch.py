@@ -322,7 +322,7 @@ class Dispatcher:
     async def _fresh(self, region: Service | Deferred[Service]) -> Service:
         """A region other than the home region, once it is there, with its records as they are now."""
         service = await region if isinstance(region, Deferred) else region
-        await self._refreshed(service)
+        await service.directory.refreshed()
         return service
 
     def _call(
@@ -384,9 +384,9 @@ class Dispatcher:
             for _ in range(_CONFLICTS_MAX):
                 call.admissions.clear()
                 call.touched.clear()
-                await self._refreshed(self._home)
+                await self._home.directory.refreshed()
                 call.principal_entry = await self._credentials.renewed(call.principal_entry)
-                await self._refreshed(region)
+                await region.directory.refreshed()
                 try:
                     await region.gate.admit(call, row.demands(typed), mutates=row.mutates)
                     return await row.run(region, call, typed)
@@ -395,11 +395,6 @@ class Dispatcher:
         finally:
             self._turns.give(subject)
         raise KMSInternalException
-
-    def _refreshed(self, region: Service) -> Deferred[bool]:
-        done: Deferred[bool] = Deferred()
-        region.directory.refresh(lambda: done.resolve(True))  # noqa: FBT003 -- the value means nothing.
-        return done
 
     def _served(
         self,

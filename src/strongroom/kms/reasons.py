@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from strongroom.kms.iam.evaluate import Decision, Question
+from strongroom.kms.iam.evaluate import NO_POLICY, NO_TRUST, Decision, Question
 from strongroom.kms.iam.explain import explain, format_trace
 
 _KEPT_MAX: Final = 1_000
@@ -29,6 +29,9 @@ _OF_ALL_S_MAX: Final = 0.25
 _UNTOLD: Final = (
     "so many refusals in a second were not looked into; strongroom iam explain says what such a request would get"
 )
+
+
+_NOTHING: Final = "there is nothing of this name, or nothing that this action is open to across accounts"
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -97,6 +100,8 @@ def _untold(question: Question, decision: Decision) -> Reason:
 
 def _reason(question: Question, decision: Decision, also: Sequence[str]) -> Reason:
     lines = [*format_trace(explain(question, statements_max=STATEMENTS_MAX)), *also]
+    if question.resource_policy is NO_POLICY or question.resource_policy is NO_TRUST:
+        lines.insert(1, _NOTHING)
     shown, chars = [], 0
     for line in lines:
         chars += len(line)

@@ -8,7 +8,7 @@ condition key by the key (`aws:SourceIp=192.0.2.7`).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,14 +17,20 @@ from strongroom.boundary.secret import AccessKeySecret
 from strongroom.kms.audit.events import Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
+from strongroom.kms.iam.condition_keys import KEYS_BY_ACTION
 from strongroom.kms.iam.explain import format_trace
-from strongroom.kms.iam.principals import role_session_principal
+from strongroom.kms.iam.patterns import fold
+from strongroom.kms.iam.principals import PrincipalKind, role_session_principal
 from strongroom.kms.identities.arns import arn_of
 from strongroom.kms.identities.lookup import Identity, Lookup
 from strongroom.kms.identities.records import RoleRecord
-from strongroom.kms.keys.directory import PrincipalEntry
+from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
+from strongroom.kms.repositories import KeyState
 from strongroom.kms.service import Service
 
+_ACTIONS: Final = frozenset(map(fold, KEYS_BY_ACTION))
+# What every request has, and this one would have from here.
+_ASSUMED: Final = {"aws:SourceIp": "127.0.0.1"}
 _CONDITION_KEY: Final = re.compile(r"(?:aws|kms|sts|iam):.+", re.ASCII)
 # Of a role that is asked about by its own ARN: what it may, any of its sessions may.
 _ANY_SESSION: Final = "any"
@@ -58,8 +64,11 @@ async def explain(
     Raises:
         NotExplainedError: there is no such principal or key, or a pair is none.
     """
+    await service.directory.refreshed()
     identity = await _find_identity(lookup, principal_arn)
     action = action if ":" in action else f"kms:{action}"
+    if fold(action) not in _ACTIONS:
+        raise NotExplainedError(f"{action} is no action of KMS on a key")
     context, stated = _split(pairs)
     call = _call_of(identity, action)
     call.request = _Stated(context or None)
@@ -68,7 +77,18 @@ async def explain(
     except Fault as fault:
         raise NotExplainedError(f"{fault.code}: {fault.message}") from None
     trace = await service.gate.explain(call, action, entry, stated)
-    return Explanation(trace.decision.allowed, format_trace(trace))
+    return Explanation(trace.decision.allowed, [*format_trace(trace), *_unknown(identity, entry, stated)])
+
+
+def _unknown(identity: Identity, entry: KeyEntry, stated: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What a request would say, or meet, that this answer does not know."""
+    assumed = [f"{key} {value}" for key, value in _ASSUMED.items() if key not in stated]
+    if assumed:
+        yield f"Assumed: {', '.join(assumed)}; name another value with --context."
+    if identity.principal.kind is PrincipalKind.ROLE_SESSION:
+        yield "Not known here: the session policies and tags that a session was given when it began."
+    if entry.record.state is not KeyState.ENABLED:
+        yield f"Policies apart, the key's state is {entry.record.state}: docs/key-states.md says what that refuses."
 
 
 def _call_of(identity: Identity, action: str) -> Call:

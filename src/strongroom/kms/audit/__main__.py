@@ -6,6 +6,7 @@ Reads files only, and needs no service.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -113,8 +114,14 @@ def main() -> None:
     arguments = _parser().parse_args()
     home = _home(arguments.home)
     trail = Path(arguments.directory) if arguments.directory else home / "service" / "audit"
+    if not trail.is_dir():
+        print(f"strongroom: there is no audit trail in {home}: name a home with --home", file=sys.stderr)
+        raise SystemExit(2)
     try:
         raise SystemExit(arguments.run(arguments, home, trail))
+    except BrokenPipeError:  # Whoever reads has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except (OSError, DomainTokenError, ValueError) as error:
         print(f"strongroom: {error}", file=sys.stderr)
         raise SystemExit(2) from None

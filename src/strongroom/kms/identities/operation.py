@@ -18,7 +18,6 @@ from typing import Any, Final
 import msgspec
 
 from strongroom.kms.calls import Call
-from strongroom.kms.driver import Deferred
 from strongroom.kms.faults import KMSInternalException
 from strongroom.kms.identities.demands import OnIdentity
 from strongroom.kms.identities.records import (
@@ -88,7 +87,7 @@ async def _attempt(service: Service, call: Call, row: Operation, request: Shape,
     version = 0
     if row.mutates:
         version = await _identities_version(service, call.account)
-        await _refreshed(service)
+        await service.directory.refreshed()
         if renew is not None:
             call.principal_entry = await renew(call.principal_entry)
     found = await row.find(service, call, request)  # 1
@@ -127,9 +126,3 @@ async def _identities_version(service: Service, account: str) -> int:
 
 def _mark(account: str) -> str:
     return f"identities:{account}"
-
-
-def _refreshed(service: Service) -> Deferred[bool]:
-    done: Deferred[bool] = Deferred()
-    service.directory.refresh(lambda: done.resolve(True))  # noqa: FBT003 -- the value means nothing.
-    return done

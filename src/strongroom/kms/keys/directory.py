@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from strongroom.boundary.messages import KeyBinding
 from strongroom.boundary.secret import AccessKeySecret
+from strongroom.kms.driver import Deferred
 from strongroom.kms.hsm_link.link import KeyHandle
 from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
@@ -317,6 +318,12 @@ class Directory:
             then()
 
         self.store.poll_changes(apply)
+
+    def refreshed(self) -> Deferred[bool]:
+        """For those who come outside of a batch: awaits a refresh."""
+        done: Deferred[bool] = Deferred()
+        self.refresh(lambda: done.resolve(True))  # noqa: FBT003 -- the value means nothing.
+        return done
 
     def _forget_all(self) -> None:
         self._generation += 1
