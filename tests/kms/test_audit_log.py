@@ -28,6 +28,7 @@ from kms.test_audit_support import (
     set_faults,
     verify,
 )
+from strongroom.kms.audit import recovery
 from strongroom.kms.audit.heads import AuditInUseError, HeadLog
 from strongroom.kms.audit.retention import retain_heads
 from strongroom.kms.audit.segments import AuditDamagedError, AuditUnavailableError, Disk
@@ -625,6 +626,26 @@ def test_the_heads_of_all_writers_are_merged(tmp_path):
     for log in logs:
         log.close()
     heads.close()
+
+
+def test_the_head_of_a_chain_that_grows_while_it_is_read_is_proposed(tmp_path, monkeypatch):
+    """A busy writer never pauses: whoever keeps the heads must not wait for a moment in which it does."""
+    busy = open_log(tmp_path, "w2")
+    busy.append([make_event(0)])
+    scan = recovery._scan
+
+    def scan_and_grow(*arguments):
+        found = scan(*arguments)
+        busy.append([make_event(1)])
+        return found
+
+    monkeypatch.setattr(recovery, "_scan", scan_and_grow)
+    heads = HeadLog(tmp_path)
+    proposal = heads.propose()
+    assert proposal is not None
+    assert [(head.writer, head.seq) for head in proposal.heads] == [("w2", 1)]
+    heads.close()
+    busy.close()
 
 
 def test_a_head_proposed_before_another_was_appended_is_refused(tmp_path):

@@ -111,10 +111,12 @@ def _follows(segments: list[tuple[int, Path]], start: Head, signed_seq: int) -> 
 def whole_head(segments: list[tuple[int, Path]], writer: str, signed: Head | None) -> Head | None:
     """The end of a chain that a start would leave as it is, but for a torn line; None for one that needs recovery."""
     first, path = segments[-1]
+    # Its writer may be at work: what comes while it is read says nothing of what was there.
+    size = path.stat().st_size
     scan = _scan(path, writer, first, signed)
     if scan is None or not _follows(segments[:-1], scan.start, 0 if signed is None else signed.seq):
         return None
-    return scan.head if _is_torn_line(path, scan.good_bytes) else None
+    return scan.head if _is_torn_line(path, scan.good_bytes, size) else None
 
 
 def _keep_evidence(directory: Path, writer: str, first: int, path: Path, offset: int) -> None:
@@ -137,11 +139,11 @@ def _keep_evidence(directory: Path, writer: str, first: int, path: Path, offset:
     sync_directory(directory)
 
 
-def _is_torn_line(path: Path, offset: int) -> bool:
-    """Nothing but the beginning of one line stands behind `offset`."""
+def _is_torn_line(path: Path, offset: int, end: int | None = None) -> bool:
+    """Nothing but the beginning of one line stands between `offset` and `end`, or the end of the file."""
     with path.open("rb") as file:
         file.seek(offset)
-        rest = file.read(LINE_BYTES_MAX)
+        rest = file.read(LINE_BYTES_MAX if end is None else min(LINE_BYTES_MAX, max(0, end - offset)))
     return len(rest) < LINE_BYTES_MAX and b"\n" not in rest
 
 
