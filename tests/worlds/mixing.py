@@ -1,0 +1,198 @@
+"""Requests of every kind over a population that does not grow: all of KMS, all of IAM, sessions, grants, refusals.
+
+Limits hold the population where it is; beyond them, and in states that forbid it, requests are refused, which is part of
+the mix. Whoever mixes keeps one connection, as clients do.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from collections import Counter, deque
+from contextlib import closing
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from strongroom.kms.identities.operations.table import TABLE as IAM
+from strongroom.kms.identities.sts.table import TABLE as STS
+from strongroom.kms.operations.table import TABLE as KMS
+from testkit.identities import ROOT, document, statement, trust
+from testkit.installation import ACCOUNT, Installation
+from testkit.raw import Answer, RawKms, b64, call_headers, key_arn
+
+LIMITS: Final = "keys_max = 60\ngrants_per_key_max = 20\naliases_per_key_max = 20\nusers_max = 50\nroles_max = 20\n"
+_KEYS: Final = 40
+# Of them, so many keep their state, so that most cryptography succeeds.
+_STEADY: Final = 20
+_FORM: Final = (b"Content-Type", b"application/x-www-form-urlencoded; charset=utf-8")
+_CRYPTOGRAPHY: Final = ("Encrypt", "Decrypt", "GenerateDataKey", "ReEncrypt", "GenerateRandom")
+_STATES: Final = frozenset({"DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
+_NOBODY: Final = "AKIANOBODY"
+_WORDS: Final = [f"word-{number}" for number in range(25)]
+
+
+def populate(installation: Installation) -> list[str]:
+    """The keys."""
+    with closing(RawKms(installation)) as kms:
+        return [str(kms.call("CreateKey").json["KeyMetadata"]["KeyId"]) for _ in range(_KEYS)]
+
+
+class Mixer(threading.Thread):
+    """One client."""
+
+    def __init__(self, installation: Installation, key_ids: list[str], seed: int, requests: int) -> None:
+        super().__init__(name=f"mixer-{seed}")
+        self.asked = 0
+        self.outcomes: Counter[tuple[str, int]] = Counter()
+        self.error: BaseException | None = None
+        self._random = random.Random(seed)
+        self._kms = RawKms(installation)
+        self._key_ids = key_ids
+        self._requests = requests
+        self._blobs: deque[tuple[str, dict[str, str]]] = deque(maxlen=100)
+        self._grants: deque[tuple[str, str]] = deque(maxlen=200)
+        self._user = f"user-{seed}"
+        self._role = f"role-{seed}"
+
+    def run(self) -> None:
+        acts = [(self._cryptography, 60), (self._any_of_kms, 25), (self._any_of_iam, 4), (self._any_of_sts, 2)]
+        acts += [(self._session, 2), (self._life_of_a_user, 0.5), (self._stranger, 3)]
+        chosen, weights = zip(*acts, strict=True)
+        try:
+            with closing(self._kms):
+                self._form("iam", "CreateRole", RoleName=self._role, AssumeRolePolicyDocument=trust())
+                text = document(statement("kms:*"))
+                self._form("iam", "PutRolePolicy", RoleName=self._role, PolicyName="own", PolicyDocument=text)
+                while self.asked < self._requests:
+                    self._random.choices(chosen, weights)[0]()
+        except BaseException as error:  # noqa: BLE001 -- told to the test, which fails with it.
+            self.error = error
+
+    def _note(self, operation: str, answer: Answer) -> Answer:
+        assert answer.status < 500, (operation, answer)
+        self.asked += 1
+        self.outcomes[operation, answer.status] += 1
+        return answer
+
+    # ── KMS ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _cryptography(self) -> None:
+        self._ask(self._random.choice(_CRYPTOGRAPHY))
+
+    def _any_of_kms(self) -> None:
+        self._ask(self._random.choice(list(KMS)))
+
+    def _ask(self, operation: str, **signing: Any) -> None:
+        body = self._body(operation)
+        answer = self._note(operation, self._kms.call(operation, body, **signing))
+        if answer.status != 200:
+            return
+        if operation == "Encrypt":
+            self._blobs.append((answer.json["CiphertextBlob"], body["EncryptionContext"]))
+        elif operation == "CreateGrant":
+            self._grants.append((body["KeyId"], answer.json["GrantId"]))
+
+    def _body(self, operation: str) -> dict[str, Any]:
+        """More than any operation asks for: what an operation does not know is ignored."""
+        choice = self._random.choice
+        steady, wandering = self._key_ids[:_STEADY], self._key_ids[_STEADY:]
+        key_id = choice(wandering if operation in _STATES else [*steady, choice(wandering)])
+        context = {choice(_WORDS): choice(_WORDS)}
+        body: dict[str, Any] = {"KeyId": key_id, "Plaintext": b64(b"plaintext"), "EncryptionContext": context}
+        body |= {"AliasName": f"alias/{choice(_WORDS)}", "TargetKeyId": choice(steady), "Description": choice(_WORDS)}
+        body |= {"Tags": [{"TagKey": choice(_WORDS), "TagValue": choice(_WORDS)}], "TagKeys": [choice(_WORDS)]}
+        body |= {"PendingWindowInDays": 7, "RotationPeriodInDays": 90, "RetiringPrincipal": ROOT, "Limit": 20}
+        body |= {"GranteePrincipal": ROOT, "Operations": ["Decrypt"], "DestinationKeyId": choice(steady)}
+        body |= {"DestinationEncryptionContext": context, "PolicyName": "default", "Policy": _POLICY}
+        body |= {"NumberOfBytes": 32} if operation == "GenerateRandom" else {}
+        body |= {"KeySpec": "AES_256"} if operation.startswith("GenerateDataKey") else {}
+        if operation in {"Decrypt", "ReEncrypt"} and self._blobs:
+            del body["KeyId"]
+            body["CiphertextBlob"], context = choice(self._blobs)
+            body |= {"EncryptionContext": context, "SourceEncryptionContext": context}
+        if operation in {"RetireGrant", "RevokeGrant"} and self._grants:
+            key_id, body["GrantId"] = self._grants.popleft()
+            body["KeyId"] = key_arn(key_id)
+        if operation == "ListAliases":
+            del body["KeyId"]
+        return body
+
+    # ── IAM and STS ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _form(self, service: str, action: str, who: dict[str, str] | None = None, /, **members: str) -> Answer:
+        version = {"iam": "2010-05-08", "sts": "2011-06-15"}[service]
+        body = urlencode({"Action": action, "Version": version, **members}).encode()
+        return self._note(action, self._send(body, [_FORM], who, service=service))
+
+    def _send(self, body: bytes, headers: list[tuple[bytes, bytes]], who: dict[str, str] | None, **more: Any) -> Answer:
+        if who is not None:
+            more |= {"access_key_id": who["AccessKeyId"], "secret": who["SecretAccessKey"]}
+            token = who.get("SessionToken")
+            headers = [*headers, *([(b"X-Amz-Security-Token", token.encode())] if token else [])]
+        return self._kms.send(body, headers, **more)
+
+    def _any_of_iam(self) -> None:
+        choice = self._random.choice
+        members = {"UserName": self._user, "GroupName": choice(_WORDS), "RoleName": self._role, "PolicyName": "other"}
+        members |= {"PolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/other", "PolicyDocument": document(statement("kms:*"))}
+        members |= {"AssumeRolePolicyDocument": trust(), "AccessKeyId": _NOBODY, "VersionId": "v1", "Status": "Active"}
+        # A role that is deleted, or a key of the root, would end the mix.
+        action = choice([name for name in IAM if name not in {"DeleteRole", "CreateAccessKey"}])
+        self._form("iam", action, **members)
+
+    def _any_of_sts(self) -> None:
+        members = {"AccessKeyId": _NOBODY, "Name": "somebody", "RoleSessionName": "once", "RoleArn": self._role_arn}
+        self._form("sts", self._random.choice(list(STS)), **members)
+
+    @property
+    def _role_arn(self) -> str:
+        return f"arn:aws:iam::{ACCOUNT}:role/{self._role}"
+
+    def _life_of_a_user(self) -> None:
+        """With a key that is used, and with all that has to go before he can."""
+        name = f"{self._user}-{self._random.choice(_WORDS)}"
+        self._form("iam", "CreateUser", UserName=name)
+        text = document(statement("kms:*", "sts:*"))
+        self._form("iam", "PutUserPolicy", UserName=name, PolicyName="own", PolicyDocument=text)
+        made = self._form("iam", "CreateAccessKey", UserName=name)
+        user = _credentials(made)
+        if user is not None:
+            for _ in range(3):
+                self._note("as a user", self._send(b"{}", call_headers("ListKeys"), user))
+            self._begin(user, "AssumeRole", RoleArn=self._role_arn, RoleSessionName=name)
+            self._form("iam", "DeleteAccessKey", UserName=name, AccessKeyId=user["AccessKeyId"])
+        self._form("iam", "DeleteUserPolicy", UserName=name, PolicyName="own")
+        self._form("iam", "DeleteUser", UserName=name)
+
+    def _session(self) -> None:
+        action = self._random.choice(("GetSessionToken", "GetFederationToken"))
+        self._begin(None, action, Name="somebody", Policy=document(statement("kms:*")))
+
+    def _begin(self, who: dict[str, str] | None, action: str, **members: str) -> None:
+        """A session that is used twice and never again."""
+        session = _credentials(self._form("sts", action, who, **members))
+        if session is not None:
+            for _ in range(2):
+                self._note("in a session", self._send(b"{}", call_headers("ListKeys"), session))
+
+    # ── strangers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _stranger(self) -> None:
+        """A key that nobody has, a wrong secret, another name at every request."""
+        name = f"AKIA{self._random.getrandbits(64):016X}"
+        signing = self._random.choice(({"access_key_id": name}, {"secret": name}, {"region": "xx-nowhere-9"}))
+        headers = [*call_headers("ListKeys"), (b"User-Agent", name.encode()), (b"X-" + name.encode(), b"x")]
+        self._note("as a stranger", self._kms.send(b"{}", headers, **signing))
+
+
+_POLICY: Final = document({"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "kms:*", "Resource": "*"})
+
+
+def _credentials(answer: Answer) -> dict[str, str] | None:
+    """What an answer gives somebody; None where it was refused."""
+    if answer.status != 200:
+        return None
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    found = {name: re.search(f"<{name}>([^<]*)<", answer.body.decode()) for name in names}
+    return {name: match[1] for name, match in found.items() if match is not None}

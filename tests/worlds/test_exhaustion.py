@@ -1,0 +1,244 @@
+"""Whoever exhausts connections, bodies, headers, files, disk, clock or HSM stops nobody for longer than it lasts.
+
+Each trouble is brought to two workers under an honest load (`worlds/enduring.py`). How the checks were seen to fail:
+`test_a_service_without_its_bounds_is_caught` takes one bound after the other out of a copy of the product.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from testkit.installation import START_S_MAX, Installation
+from testkit.planting import plant
+from worlds import troubles
+from worlds.enduring import Trouble, endure, prepare
+
+PATIENCE_S = 3 * START_S_MAX
+
+
+class Fault(NamedTuple):
+    """A bound taken out: where, what it says, what it says then, and what is found."""
+
+    module: str
+    right: str
+    wrong: str
+    finding: str
+    # More than the sound product needs.
+    patience_s: float = 10.0
+
+
+@contextmanager
+def _ordinary(fault: Fault | None = None, *options: str, python: str = sys.executable) -> Iterator[Installation]:
+    installation = prepare(*options, python=python)
+    try:
+        if fault is not None:
+            plant(installation, fault.module, fault.right, fault.wrong)
+        yield installation
+    finally:
+        installation.destroy()
+
+
+@contextmanager
+def _with_a_clock(fault: Fault | None = None) -> Iterator[Installation]:
+    with _ordinary(fault) as installation:
+        troubles.with_a_clock_of_its_own(installation)
+        yield installation
+
+
+@contextmanager
+def _short_of_files(fault: Fault | None = None) -> Iterator[Installation]:
+    """Each process may have 400 files open, and connections are 144 of them at the most."""
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder) / "python"
+        python.write_text(f'#!/bin/sh\nulimit -n 400\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        with _ordinary(fault, "--audit-segment-bytes", "65536", python=str(python)) as installation:
+            yield installation
+
+
+Place = Callable[..., AbstractContextManager[Installation]]
+
+
+class Case(NamedTuple):
+    """Where a trouble is brought to, and in which size: in the long suite, and in a campaign."""
+
+    place: Place
+    long: Trouble
+    full: Trouble
+
+
+CASES = {
+    "idle and slow connections": Case(
+        _ordinary, troubles.idle_and_slow(1000, 50), troubles.idle_and_slow(5000, 200, wait_for_idle=True)
+    ),
+    "more connections than files": Case(
+        _short_of_files, troubles.more_connections_than_files(1000), troubles.more_connections_than_files(5000)
+    ),
+    "huge bodies": Case(_ordinary, troubles.huge_bodies(8, 500), troubles.huge_bodies(32, 5000, to_the_end=True)),
+    "JSON bombs": Case(_ordinary, troubles.json_bombs(10), troubles.json_bombs(500)),
+    "header floods": Case(_ordinary, troubles.header_floods(100), troubles.header_floods(5000)),
+    "an HSM that stands still": Case(_ordinary, troubles.hsm_stands_still(8), troubles.hsm_stands_still(30)),
+    "a clock that jumps": Case(
+        _with_a_clock, troubles.clock_jumps(3, -6, 203), troubles.clock_jumps(*[3, -6, 203, -400, 1, 1, -24] * 10)
+    ),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES)
+def test_a_trouble_is_endured_and_over_when_it_ends(case: str) -> None:
+    with CASES[case].place() as installation:
+        endure(installation, CASES[case].long)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("case", CASES)
+def test_a_great_trouble_is_endured_and_over_when_it_ends(case: str) -> None:
+    with CASES[case].place() as installation:
+        endure(installation, CASES[case].full, patience_s=PATIENCE_S)
+
+
+# ── a disk of its own ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _on_a_small_disk(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a mount namespace of its own, which takes the disk along."""
+    alone = ["unshare", "--mount"]
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no mount namespace of our own to be had")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [*alone, sys.executable, "-m", "worlds.full_disk", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    print(done.stdout)
+    return done
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["all", "store"])
+def test_a_full_disk_is_endured_and_over_when_there_is_room(what: str) -> None:
+    done = _on_a_small_disk(what, "2")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("what", ["all", "store"])
+def test_a_disk_that_is_full_again_and_again_is_endured(what: str) -> None:
+    done = _on_a_small_disk(what, "100")
+    assert done.returncode == 0, done.stderr
+
+
+# ── the check itself ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+FAULTS: dict[str, tuple[Place, Trouble, Fault]] = {
+    "requests may take for ever": (
+        _ordinary,
+        troubles.idle_and_slow(10, 5),
+        Fault("kms/wire/http.py", "REQUEST_S_MAX: Final = 20.0", "REQUEST_S_MAX: Final = 2e9", "never whole", 30.0),
+    ),
+    "connections take every file": (
+        _short_of_files,
+        troubles.more_connections_than_files(1000),
+        Fault("kms/process.py", "DESCRIPTORS_KEPT: Final = 256", "DESCRIPTORS_KEPT: Final = 0", "success"),
+    ),
+    "bodies have no bound": (
+        _ordinary,
+        troubles.huge_bodies(1, 1),
+        Fault(
+            "kms/wire/http.py", "BODY_BYTES_MAX: Final = 512 * 1024", "BODY_BYTES_MAX: Final = 1 << 40", "by its head"
+        ),
+    ),
+    "what all hold has no bound": (
+        _ordinary,
+        troubles.huge_bodies(1, 1000),
+        Fault("kms/wire/http.py", "HELD_BYTES_MAX: Final = 64 *", "HELD_BYTES_MAX: Final = 64_000 *", "more than 160"),
+    ),
+    "requests are kept": (
+        _ordinary,
+        troubles.json_bombs(40),
+        Fault(
+            "kms/wire/http.py",
+            "        self._edge.submit(self, request)\n",
+            "        self._edge.submit(self, request)\n        self._edge.__dict__.setdefault('all', []).append(request)\n",
+            "more than 64",
+        ),
+    ),
+    "headers have no bound": (
+        _ordinary,
+        troubles.header_floods(4),
+        Fault(
+            "kms/wire/http.py",
+            "HEADER_BYTES_MAX: Final = 32 *",
+            "HEADER_BYTES_MAX: Final = 32_000_000 *",
+            "flood|waited",
+        ),
+    ),
+    "a call waits for the HSM as long as it likes": (
+        _ordinary,
+        troubles.hsm_stands_still(1),
+        Fault(
+            *("kms/hsm_link/link.py", "ANSWER_S_MAX: Final = 5.0", "ANSWER_S_MAX: Final = 5e9"),
+            *("DependencyTimeoutException", 12.0),
+        ),
+    ),
+    "nobody minds the clock": (
+        _with_a_clock,
+        troubles.clock_jumps(200),
+        Fault("kms/chores/clock_guard.py", "JUMP_S: Final = 86_400.0", "JUMP_S: Final = 1e12", "held", 10),
+    ),
+}
+
+
+# The others need longer to be found, and are found in a campaign.
+FAULTS_LONG = [
+    "connections take every file",
+    "what all hold has no bound",
+    "requests are kept",
+    "nobody minds the clock",
+]
+
+
+def _require_caught(fault: str) -> None:
+    place, trouble, planted = FAULTS[fault]
+    with place(planted) as installation, pytest.raises(AssertionError, match=planted.finding):
+        endure(installation, trouble, patience_s=planted.patience_s)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS_LONG)
+def test_a_service_without_its_bounds_is_caught(fault: str) -> None:
+    _require_caught(fault)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in FAULTS_LONG])
+def test_a_service_without_another_of_its_bounds_is_caught(fault: str) -> None:
+    _require_caught(fault)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("what", "finding"),
+    [("all", "does not serve again"), ("store", "end with KMSInternalException|refuses nobody")],
+)
+def test_a_service_that_does_not_stand_a_full_disk_is_caught(what: str, finding: str) -> None:
+    done = _on_a_small_disk(what, "2", "faulty")
+    assert done.returncode == 1
+    assert re.search(finding, done.stderr), done.stderr

@@ -1,0 +1,372 @@
+"""What can be done to a service by whoever reaches it, and to the machine it runs on; each with a size.
+
+Nothing here waits for a time but for what the service does: hanging up, refusing, holding.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import random
+import resource
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from strongroom.kms.wire.http import BODY_BYTES_MAX
+from testkit.installation import START_S_MAX, Installation
+from testkit.raw import Raw, ask_admin, call_headers, raw_request, signed_headers
+from testkit.workers import stopped
+from worlds.enduring import Scene, Trouble, wait_until
+
+HOUR_S: Final = 3600.0
+_HUNDRED_MB: Final = 100_000_000
+_CHUNK: Final = b"x" * 65_536
+# A hundred newcomers are served while the trouble is at its worst.
+_SERVED: Final = 100
+
+
+# ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _connections(port: int, count: int) -> Iterator[list[socket.socket]]:
+    """Open at the same time; what the test process may have open is raised as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 512
+    if soft < wanted:
+        assert hard == resource.RLIM_INFINITY or hard >= wanted, f"{count} connections need a limit of {wanted} files"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    opened: list[socket.socket] = []
+    try:
+        opened.extend(socket.create_connection(("127.0.0.1", port), START_S_MAX) for _ in range(count))
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Whether the service has not hung up; what it says before is nobody's business."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(65_536) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False) -> Trouble:
+    """Many say nothing; some send a byte of a request now and then, until they are hung up on."""
+
+    def bring(scene: Scene) -> None:
+        port = scene.installation.port
+        with _connections(port, idle) as silent, _connections(port, slow) as slowly:
+            request = b"POST / HTTP/1.1\r\nHost: x\r\n" + b"X-Header: of a request that never ends\r\n" * 1000
+            remaining = list(slowly)
+            deadline = time.monotonic() + scene.patience_s
+            for at in range(len(request)):
+                for one in remaining:
+                    with suppress(OSError):
+                        one.send(request[at : at + 1])
+                time.sleep(0.25)
+                remaining = [one for one in remaining if _is_open(one)]
+                if not remaining:
+                    break
+                assert time.monotonic() < deadline, f"{len(remaining)} requests are never whole, and still waited for"
+            scene.newcomer.wait_for(_SERVED)
+            if wait_for_idle:
+                wait_until(lambda: not any(map(_is_open, silent)), scene.patience_s * 2, "silent connections closed")
+
+    return Trouble(bring)
+
+
+def more_connections_than_files(count: int) -> Trouble:
+    """Silent ones; beside them the trail needs its next files."""
+
+    def bring(scene: Scene) -> None:
+        with _connections(scene.installation.port, count):
+            before = len(_segments(scene.installation))
+            scene.newcomer.wait_for(_SERVED, within_s=scene.patience_s)
+            wait_until(
+                lambda: len(_segments(scene.installation)) > before + 3, scene.patience_s, "new files of the trail"
+            )
+
+    return Trouble(bring)
+
+
+def _segments(installation: Installation) -> list[Path]:
+    return list((installation.home / "service" / "audit").glob("audit-w*-*.jsonl"))
+
+
+# ── bodies and headers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _head(port: int, *headers: tuple[bytes, bytes]) -> bytes:
+    """Of a request whose body is still to come."""
+    return raw_request([(b"Host", b"127.0.0.1:%d" % port), *call_headers("Encrypt"), *headers])
+
+
+def _answers_to(port: int, data: bytes, within_s: float) -> list[int]:
+    """The statuses of all answers until the service hangs up, which it must."""
+    with Raw(port) as raw:
+        with suppress(ConnectionError):
+            raw.send(data)
+        try:
+            return [answer.status for answer in raw.read_to_end(within_s)]
+        except TimeoutError:
+            raise AssertionError("what should be refused is waited for") from None
+
+
+_LENGTH: Final = (b"Content-Length", str(_HUNDRED_MB).encode())
+_CHUNKED: Final = (b"Transfer-Encoding", b"chunked")
+
+
+def huge_bodies(senders: int, unfinished: int, *, to_the_end: bool = False) -> Trouble:
+    """100 MB each, with a length and in chunks; and as many of the largest that are taken as are never whole.
+
+    Whoever sends them hangs up when all have come, or waits `to_the_end` that the service does.
+
+    A body of 100 MB is refused before its first byte is sent, so none of it needs to be read.
+    """
+
+    def bring(scene: Scene) -> None:
+        port = scene.installation.port
+        for header, status in ((_LENGTH, 413), (_CHUNKED, 400)):
+            assert _answers_to(port, _head(port, header), scene.patience_s) == [status], "refused by its head alone"
+        with ThreadPoolExecutor(senders) as pool:
+            sent = list(pool.map(lambda number: _stream(port, (_LENGTH, _CHUNKED)[number % 2]), range(senders)))
+        assert max(sent) < _HUNDRED_MB, "nobody sends all of it"
+        with _connections(port, unfinished) as opened:
+            whole = (b"Content-Length", str(BODY_BYTES_MAX).encode())
+            for one in opened:
+                one.settimeout(scene.patience_s)
+                with suppress(OSError):  # Over the budget.
+                    one.sendall(_head(port, whole) + b"x" * (BODY_BYTES_MAX - 1))
+            scene.newcomer.wait_for(_SERVED, within_s=scene.patience_s)
+            # Whether it is for the budget or for the time: nobody keeps them.
+            if to_the_end:
+                wait_until(lambda: not any(map(_is_open, opened)), scene.patience_s, "unfinished requests closed")
+
+    # The budget of 64 MiB, twice: what was read lies in the reader's buffer, too.
+    return Trouble(bring, frozenset({"503"}), memory_mib_max=160)
+
+
+def _stream(port: int, header: tuple[bytes, bytes]) -> int:
+    """Send on, whatever is answered, until it is hung up; how much left, most of it into the kernel's buffers."""
+    sent = 0
+    with socket.create_connection(("127.0.0.1", port), START_S_MAX) as connection, suppress(OSError):
+        connection.sendall(_head(port, header))
+        while sent < _HUNDRED_MB:
+            connection.sendall(b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK) if header is _CHUNKED else _CHUNK)
+            sent += len(_CHUNK)
+    return sent
+
+
+def _bombs() -> dict[str, tuple[str, bytes]]:
+    """Operation and body; just under what is read at all."""
+    room = BODY_BYTES_MAX - 1024
+    nested = b"[" * (room // 2) + b"]" * (room // 2)
+    objects = b'{"a":' * (room // 6)
+    policy = json.dumps({"KeyId": "k", "PolicyName": "default", "Policy": "[" * (room // 4)}).encode()
+    statements = json.dumps({"Statement": [{} for _ in range(room // 20)]})
+    return {
+        "nested lists": ("Encrypt", nested),
+        "nested in a member": ("Encrypt", b'{"EncryptionContext":' + nested[1024:-1024] + b"}"),
+        "nested objects without an end": ("CreateKey", objects),
+        "a number of half a million digits": ("CreateKey", b'{"X":' + b"9" * room + b"}"),
+        "an exponent": ("GenerateRandom", b'{"NumberOfBytes":1e' + b"9" * room + b"}"),
+        "empty objects": ("TagResource", b'{"KeyId":"k","Tags":[' + b"{}," * (room // 3 - 10) + b"{}]}"),
+        "names without end": (
+            "Encrypt",
+            b'{"KeyId":"k","Plaintext":"eA==","EncryptionContext":{'
+            + b",".join(b'"%d":""' % at for at in range(room // 12))
+            + b"}}",
+        ),
+        "escapes": ("CreateAlias", b'{"AliasName":"' + b"\\u0041" * (room // 6 - 10) + b'","TargetKeyId":"k"}'),
+        "a policy of brackets": ("PutKeyPolicy", policy),
+        "a policy of statements": (
+            "PutKeyPolicy",
+            json.dumps({"KeyId": "k", "PolicyName": "default", "Policy": statements}).encode(),
+        ),
+    }
+
+
+def json_bombs(rounds: int) -> Trouble:
+    """Signed by somebody who is known, so that they are read as far as anything is."""
+
+    def bring(scene: Scene) -> None:
+        bombs = list(_bombs().items())
+
+        def throw(number: int) -> None:
+            name, (operation, body) = bombs[number % len(bombs)]
+            with Raw(scene.installation.port) as raw:
+                answer = raw.call(operation, body)
+            assert answer.status == 400, f"{name}: {answer}"
+            assert answer.code, name
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(throw, range(rounds * len(bombs))))
+        scene.newcomer.wait_for(_SERVED)
+
+    return Trouble(bring, memory_mib_max=64)
+
+
+def header_floods(rounds: int) -> Trouble:
+    """Too many, too long, without an end; and names that nobody sent before, again and again."""
+
+    def bring(scene: Scene) -> None:
+        port, names = scene.installation.port, random.Random(rounds)
+        floods = [
+            [(b"X-%d" % at, b"x") for at in range(70)],
+            [(b"X-Long", b"x" * 40_000)],
+            [(b"X" * 40_000, b"x")],
+            [(b"X-%d" % at, b"x" * 1000) for at in range(60)],
+        ]
+
+        def pour(number: int) -> None:
+            flood = _head(port, *floods[number % len(floods)], (b"Content-Length", b"0"))
+            statuses = _answers_to(port, flood, scene.patience_s)
+            assert statuses in ([431], []), f"a flood was answered {statuses}"
+
+        def pour_without_an_end(_: int) -> None:
+            with socket.create_connection(("127.0.0.1", port), START_S_MAX) as connection, suppress(OSError):
+                connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n")
+                for at in range(100_000):
+                    connection.sendall(b"X-%d: %b\r\n" % (at, b"x" * 1000))
+                raise AssertionError("100 MB of headers were read")
+
+        def name(number: int) -> None:
+            made = [(b"X-%d" % names.getrandbits(200), b"x") for _ in range(30)]
+            agent = (b"User-Agent", b"agent %d" % names.getrandbits(200))
+            host = b"127.0.0.1:%d" % port
+            with Raw(port) as raw:
+                headers = [(b"Host", host), *call_headers("ListKeys"), agent, *made, (b"Content-Length", b"0")]
+                if number % 2:
+                    headers = signed_headers(host.decode(), b"", [*call_headers("ListKeys"), agent, *made])
+                raw.send(raw_request(headers))
+                assert raw.read_answer().status in {200, 400}
+
+        with ThreadPoolExecutor(4) as pool:
+            for flood in (pour, pour_without_an_end, *[name] * 10):
+                list(pool.map(flood, range(rounds)))
+        scene.newcomer.wait_for(_SERVED)
+
+    # Lists of names are remembered up to 12 MiB, verified headers up to 50 MiB.
+    return Trouble(bring, memory_mib_max=96)
+
+
+# ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def hsm_stands_still(seconds: float) -> Trouble:
+    """SIGSTOP: it neither answers nor ends. Every call is refused in time, and the probe says so."""
+
+    def bring(scene: Scene) -> None:
+        with stopped(scene.installation.pid_of("hsm")):
+            began = time.monotonic()
+            scene.newcomer.wait_for(1, "DependencyTimeoutException", within_s=scene.patience_s)
+            wait_until(lambda: not scene.installation.is_ready(), scene.patience_s, "a probe that says no")
+            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        wait_until(scene.installation.is_ready, scene.patience_s, "a probe that says yes")
+
+    return Trouble(bring, frozenset({"DependencyTimeoutException", "KMSInternalException"}))
+
+
+def full_disk(disk: Path, times: int, *, refused_share: float) -> Trouble:
+    """Somebody else fills the disk, until so many of the calls are refused, and makes room again."""
+
+    def bring(scene: Scene) -> None:
+        for _ in range(times):
+            ballast = disk / "ballast"
+            with ballast.open("wb", buffering=0) as file:
+                refused_since = time.monotonic()
+                while not _are_refused(scene, refused_since, refused_share):
+                    assert time.monotonic() - refused_since < scene.patience_s, "a full disk refuses nobody"
+                    for length in (1 << 20, 4096):
+                        with suppress(OSError):
+                            file.write(bytes(length))
+                scene.newcomer.wait_for(_SERVED, "KMSInternalException", within_s=scene.patience_s)
+            ballast.unlink()
+            scene.newcomer.wait_for_calm(scene.patience_s)
+
+    return Trouble(bring, frozenset({"KMSInternalException"}))
+
+
+def _are_refused(scene: Scene, since: float, share: float) -> bool:
+    calls = scene.newcomer.calls[-60:]
+    return sum(bool(call.code) and call.started > since for call in calls) >= share * len(calls)
+
+
+# What every Python process of the installation does first: its wall clock is the machine's and what the file says.
+_OWN_CLOCK: Final = """
+import mmap, struct, sys, time
+if any(name in sys.orig_argv for name in ("strongroom.kms", "strongroom.hsm")):
+    with open({path!r}, "rb") as file:
+        offset = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    machine = time.time
+    time.time = lambda: machine() + struct.unpack_from("d", offset)[0]
+if "strongroom.kms" in sys.orig_argv:
+    from strongroom.kms.chores import region_chores
+    region_chores.INTERVAL_S = 0.5
+"""
+
+
+def with_a_clock_of_its_own(installation: Installation) -> None:
+    """Before its start, after what is planted; its chores look twice a second."""
+    folder = installation.root / "clock"
+    folder.mkdir()
+    _offset_file(installation).write_bytes(bytes(mmap.PAGESIZE))
+    (folder / "sitecustomize.py").write_text(_OWN_CLOCK.format(path=str(_offset_file(installation))))
+    planted = installation.environment.get("PYTHONPATH")
+    installation.environment["PYTHONPATH"] = os.pathsep.join(filter(None, (planted, str(folder))))
+
+
+def _offset_file(installation: Installation) -> Path:
+    return installation.root / "clock-offset"
+
+
+def clock_jumps(*hours: float) -> Trouble:
+    """Of the service and the HSM, one after the other; whoever has the same time is served, and nothing is destroyed."""
+
+    def bring(scene: Scene) -> None:
+        installation = scene.installation
+        with Raw(installation.port) as raw:
+            doomed = raw.call("CreateKey").json["KeyMetadata"]["KeyId"]
+            assert raw.call("ScheduleKeyDeletion", {"KeyId": doomed, "PendingWindowInDays": 7}).status == 200
+        total = 0.0
+        for jump in hours:
+            total += jump
+            _set_clock(installation, scene, total * HOUR_S)
+            # Both workers' chores have looked, several times.
+            scene.newcomer.wait_for_calm(scene.patience_s)
+            if abs(jump) > 24:
+                wait_until(lambda: _is_held(installation), scene.patience_s, "destructive chores held")
+            scene.newcomer.wait_for(3 * _SERVED, within_s=scene.patience_s)
+        _set_clock(installation, scene, 0.0)
+        scene.newcomer.wait_for_calm(scene.patience_s)
+        with Raw(installation.port) as raw:
+            state = raw.call("DescribeKey", {"KeyId": doomed})
+            assert state.status == 200, f"a jump destroyed a key: {state}"
+            assert state.json["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+    return Trouble(bring, frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"}))
+
+
+def _set_clock(installation: Installation, scene: Scene, offset_s: float) -> None:
+    with _offset_file(installation).open("r+b") as file:
+        os.pwrite(file.fileno(), struct.pack("d", offset_s), 0)
+    scene.newcomer.offset_s = offset_s
+
+
+def _is_held(installation: Installation) -> bool:
+    (region,) = ask_admin(installation, "status")["regions"]
+    return region["clock"]["held_since_s"] is not None
