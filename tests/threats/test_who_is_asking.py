@@ -142,6 +142,7 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "aws:TokenIssueTime": ("DateGreaterThan", "2020-01-01T00:00:00Z"),
     "aws:userid": ("StringEquals", ACCOUNT),
     "aws:username": ("StringEquals", "admin"),
+    "aws:MultiFactorAuthPresent": ("Bool", "true"),
     "aws:SourceIp": ("IpAddress", "203.0.113.9"),
     "aws:SecureTransport": ("Bool", "true"),
     "aws:ResourceAccount": ("StringEquals", STRANGER),

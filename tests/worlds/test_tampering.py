@@ -473,7 +473,11 @@ _FOREIGN = {
     "GenerateDataKey": _GONE,
 }
 RECORDS: dict[str, tuple[Forgery, dict[str, Any]]] = {
-    "record of another account": (lambda s: s.change_key(account="111111111111"), _FOREIGN),
+    # Its policy lets the account in that it had: what names no key of that account comes as far as the HSM.
+    "record of another account": (
+        lambda s: s.change_key(account="111111111111"),
+        _FOREIGN | {"Decrypt": INTERNAL, "ReEncryptFrom": INTERNAL},
+    ),
     "record of another region": (lambda s: s.change_key(region="eu-west-1"), _FOREIGN),
     "record of another usage": (
         lambda s: s.change_key(usage="SIGN_VERIFY"),
