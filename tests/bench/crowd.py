@@ -62,6 +62,9 @@ class Crowd:
         assert_allowed(self.quiet.call("GenerateDataKey", {"KeyId": self.key, "KeySpec": "AES_256"}))
 
     def slices(self, rounds: int = ROUNDS) -> list[float]:
+        # A connection that was silent for long is hung up on.
+        self.quiet.close()
+        self.quiet = RawKms(self.running)
         return [self.cost_us(SLICE_REQUESTS, self.use) for _ in range(rounds)]
 
     def resident_mib(self) -> float:
