@@ -7,6 +7,7 @@ The tests work on copies of one home, and the copies lie elsewhere: nothing may 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -177,6 +178,16 @@ def test_a_home_without_its_hsm_does_not_start_and_says_what_to_do(copy: Install
         copy.start()
     assert _contents(copy.home) == before
     assert _restore(copy, backup.bundle, backup.share).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="two users take root")
+def test_a_backup_that_root_only_copied_into_place_is_to_be_restored_not_given_away(copy: Installation) -> None:
+    """As two users, whose files these are not yet: a restore gives them to the right ones."""
+    copy.root.chmod(0o755)
+    copy.home.chmod(0o755)
+    with pytest.raises(AssertionError, match="strongroom restore"):
+        copy.start()
+    assert "belongs to user" not in copy.output.read_text()
 
 
 Attempt = Callable[[Backup, Backup, Path], tuple[Path, list[Path]]]

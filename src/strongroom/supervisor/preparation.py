@@ -168,6 +168,8 @@ def _require_same_users(place: RegionHome, users: Users) -> None:
         except (FileNotFoundError, PermissionError):
             continue
         if owner != uid:
+            # A backup that was only copied into place belongs to whoever copied it: a restore gives it to its users.
+            require_nothing_lost(place, HSM_ID)
             raise HomeError(
                 f"{path} belongs to user {owner}, but the {actor} would run as user {uid} now ({users.explanation}): "
                 "start this home as it was started before, or give its files to the new users"
