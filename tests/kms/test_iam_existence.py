@@ -15,7 +15,7 @@ from strongroom.kms.iam.principals import Named
 from strongroom.kms.identities.existence import Existence
 from strongroom.kms.identities.records import AccountRecord, RoleRecord, UserRecord
 from strongroom.kms.repositories import Record, Store
-from testkit.identities import arn_of, fresh, iam_client, trust
+from testkit.identities import arn_of, fresh, trust
 from testkit.installation import ACCOUNT, REGION, Installation
 from testkit.raw import RawKms, allow, assert_allowed, assert_refused, policy
 
@@ -146,11 +146,6 @@ def test_of_a_statements_principals_the_first_that_is_missing_is_named(existence
 
 
 # ── key policies ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="module")
-def iam(installation: Installation) -> Any:
-    return iam_client(installation)
 
 
 @pytest.mark.parametrize("region", [REGION, "eu-west-1"])

@@ -17,7 +17,6 @@ from testkit.identities import (
     arn_of,
     document,
     fresh,
-    iam_client,
     pages,
     refused,
     statement,
@@ -25,7 +24,6 @@ from testkit.identities import (
     trust,
     without_metadata,
 )
-from testkit.installation import Installation
 
 TEXT = document(statement("kms:Decrypt"))
 
@@ -46,11 +44,6 @@ class Kind:
     def __call__(self, operation: str, **more: Any) -> Any:
         """`put_{}_policy` and the like."""
         return getattr(self._iam, operation.format(self.noun))(**self.who, **more)
-
-
-@pytest.fixture(scope="module")
-def iam(installation: Installation) -> Any:
-    return iam_client(installation)
 
 
 @pytest.fixture(params=[("user", 2048), ("group", 5120), ("role", 10240)], ids=lambda param: param[0])

@@ -20,7 +20,6 @@ from testkit.identities import (
     arn_of,
     document,
     fresh,
-    iam_client,
     pages,
     refused,
     statement,
@@ -28,14 +27,8 @@ from testkit.identities import (
     trust,
     without_metadata,
 )
-from testkit.installation import Installation
 
 TEXT = document(statement("kms:Decrypt"))
-
-
-@pytest.fixture(scope="module")
-def iam(installation: Installation) -> Any:
-    return iam_client(installation)
 
 
 def make(iam: Any, name: str | None = None, **more: Any) -> str:

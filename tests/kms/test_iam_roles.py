@@ -17,7 +17,6 @@ from testkit.identities import (
     arn_of,
     document,
     fresh,
-    iam_client,
     pages,
     refused,
     statement,
@@ -25,12 +24,7 @@ from testkit.identities import (
     trust,
     without_metadata,
 )
-from testkit.installation import ACCOUNT, Installation
-
-
-@pytest.fixture(scope="module")
-def iam(installation: Installation) -> Any:
-    return iam_client(installation)
+from testkit.installation import ACCOUNT
 
 
 def make(iam: Any, name: str | None = None, **more: Any) -> str:

@@ -6,7 +6,6 @@ Wordings are AWS's. Source: LocalStack's recordings of AWS, `test_iam_users.snap
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,21 +16,6 @@ from testkit.identities import ADMINISTRATOR, fresh, iam_client, refused, trust,
 from testkit.installation import Installation, client
 from testkit.raw import allow, ask_admin, make_user, policy
 from testkit.sessions import as_client
-
-
-@pytest.fixture(scope="module")
-def iam(installation: Installation) -> Iterator[Any]:
-    client = iam_client(installation)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def user(iam: Any) -> str:
-    """The name of one who is there."""
-    name = fresh("u")
-    iam.create_user(UserName=name)
-    return name
 
 
 def no_key(access_key_id: str) -> Any:

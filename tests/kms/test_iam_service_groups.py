@@ -6,7 +6,6 @@ Wordings are AWS's. Sources: LocalStack's recordings of AWS, `test_iam_groups.sn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,26 +25,11 @@ from testkit.installation import Installation
 from testkit.raw import RawKms, allow, assert_allowed, assert_refused, make_user, policy
 
 
-@pytest.fixture(scope="module")
-def iam(installation: Installation) -> Iterator[Any]:
-    client = iam_client(installation)
-    yield client
-    client.close()
-
-
 @pytest.fixture
 def group(iam: Any) -> str:
     """The name of one that is there."""
     name = fresh("g")
     iam.create_group(GroupName=name)
-    return name
-
-
-@pytest.fixture
-def user(iam: Any) -> str:
-    """The name of one who is there."""
-    name = fresh("u")
-    iam.create_user(UserName=name)
     return name
 
 

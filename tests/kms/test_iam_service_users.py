@@ -8,7 +8,6 @@ IAM user guide, "IAM and AWS STS quotas".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,13 +25,6 @@ from testkit.identities import (
 )
 from testkit.installation import ACCOUNT, Installation
 from testkit.raw import User, allow, make_user, policy
-
-
-@pytest.fixture(scope="module")
-def iam(installation: Installation) -> Iterator[Any]:
-    client = iam_client(installation)
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -19,11 +19,6 @@ PRINCIPALS = "Policy contains a statement with one or more invalid principals."
 
 
 @pytest.fixture(scope="module")
-def iam(installation: Installation) -> Any:
-    return iam_client(installation)
-
-
-@pytest.fixture(scope="module")
 def account() -> str:
     return f"{uuid.uuid4().int % 10**11 + 10**11:012}"
 

@@ -257,10 +257,6 @@ class _Cache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def forget_where(self, condition: Callable[[V], bool]) -> None:
-        for key in [key for key, value in self._entries.items() if condition(value)]:
-            self.forget(key)
-
     def clear(self) -> None:
         self._entries.clear()
         self._weight = 0
