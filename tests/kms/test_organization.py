@@ -22,6 +22,7 @@ FULL = document(statement("*"))
 NO_CREATION = document(statement("*"), statement("kms:CreateKey", effect="Deny"))
 ONLY_KMS = document(statement("kms:*", "iam:*", "sts:*"))
 NO_DISABLING = document({**statement("kms:DisableKey", effect="Deny"), "Principal": "*"})
+NO_NEW_POLICY = document({**statement("kms:PutKeyPolicy", effect="Deny"), "Principal": "*"})
 NOT_FROM_OUTSIDE = document(
     {
         **statement("sts:AssumeRole", effect="Deny"),
@@ -39,11 +40,15 @@ resource_control_policies = ["no-disabling.json"]
 [accounts.{MEMBER}]
 service_control_policies = ["no-creation.json"]
 resource_control_policies = ["not-from-outside.json"]
+
+[accounts.{OTHER}]
+resource_control_policies = ["no-new-policy.json"]
 """
 DOCUMENTS = {
     "only-kms.json": ONLY_KMS,
     "no-creation.json": NO_CREATION,
     "no-disabling.json": NO_DISABLING,
+    "no-new-policy.json": NO_NEW_POLICY,
     "not-from-outside.json": NOT_FROM_OUTSIDE,
 }
 
@@ -111,6 +116,23 @@ def test_a_resource_control_policy_binds_the_accounts_keys_whoever_asks(own: Ins
         with kms_refused():
             kms.disable_key(KeyId=key_id)
     assert kms.encrypt(KeyId=key_id, Plaintext=b"x")
+
+
+def test_the_lockout_check_asks_the_key_policy_and_no_resource_control_policy(own: Installation) -> None:
+    """What an organisation forbids, no other key policy could allow: that is no reason to have none."""
+    member = administrator(own, OTHER)
+    kms = as_client(own, "kms", member)
+    everybody = {"AWS": f"arn:aws:iam::{OTHER}:root"}
+    good = document({**statement("kms:*"), "Principal": everybody})
+    made = kms.create_key(Policy=good)["KeyMetadata"]
+    because = "with an explicit deny in a resource control policy"
+    words = f"User: {member['Arn']} is not authorized to perform: kms:PutKeyPolicy on resource: {made['Arn']} {because}"
+    with kms_refused("AccessDeniedException", words):
+        kms.put_key_policy(KeyId=made["KeyId"], Policy=good)
+    shut = document({**statement("kms:Encrypt"), "Principal": everybody})
+    locked_out = "The new key policy will not allow you to update the key policy in the future."
+    with kms_refused("MalformedPolicyDocumentException", locked_out):
+        kms.create_key(Policy=shut)
 
 
 def test_a_resource_control_policy_binds_the_accounts_roles(own: Installation) -> None:

@@ -53,7 +53,11 @@ async def require_policy(service: Service, text: str) -> PolicyDocument:
 
 
 def require_no_lockout(service: Service, call: Call, document: PolicyDocument, key: KeyRecord) -> None:
-    """The caller could put another policy when this one is in force: what `BypassPolicyLockoutSafetyCheck` bypasses."""
+    """The caller could put another policy when this one is in force: what `BypassPolicyLockoutSafetyCheck` bypasses.
+
+    Of the key's side only the new policy is looked at (API reference, PutKeyPolicy: the check evaluates it alone): an RCP
+    that denies is no fault of this policy, and no other one would cure it.
+    """
     if not service.gate.would_allow(call, "kms:PutKeyPolicy", key, document):
         raise MalformedPolicyDocumentException(
             "The new key policy will not allow you to update the key policy in the future."
