@@ -343,16 +343,16 @@ def test_whatever_a_part_is_a_token_is_refused(header: Any, claims: Any, signatu
     assert not verified(".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts))
 
 
-def test_strangers_fail_only_so_often_in_a_second(issuer: Issuer, tmp_path: Path) -> None:
+def test_strangers_fail_only_so_often_in_a_second_and_lock_nobody_else_out(issuer: Issuer, tmp_path: Path) -> None:
     async def scene() -> None:
         clocks = Clocks(float(int(time.time())))
         documents = Documents("identity-providers", {"a.json": json.dumps(issuer.key_set())})
         with Worker(tmp_path, operational_hsm(), clocks) as worker:
             configured = IdentityConfiguration(providers=read_providers(provider("a.json"), documents))
             service = msgspec.structs.replace(worker.service, configured=configured)
-            calls = QueryCalls(service, EventIds(bytes(9)), Turns(), _as_fault, Allowance(3))
+            calls = QueryCalls(service, EventIds(bytes(9)), Turns(), _as_fault, Allowance(5, 3))
 
-            def ask(token: str, beside: str = "") -> str:
+            def ask(token: str, beside: str = "", address: str = "192.0.2.1") -> str:
                 """What a stranger is told; of somebody whom the issuer knows, what becomes of the call."""
                 said: list[str] = []
                 form = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleSessionName": "a-pod"}
@@ -360,15 +360,24 @@ def test_strangers_fail_only_so_often_in_a_second(issuer: Issuer, tmp_path: Path
                 body = urlencode({**form, "RoleArn": role, "WebIdentityToken": token, "Beside": beside}).encode()
                 request = http_request("POST", b"/", [], body)
                 refuse, then = (lambda one: said.append(one.code)), (lambda one: said.append(one.code))
-                assert calls.serve_unsigned(request, Origin("192.0.2.1", "a pod"), then, refuse)
+                assert calls.serve_unsigned(request, Origin(address, "a pod"), then, refuse)
                 return said[0]
 
             forged = Issuer().token()
+            pod, others = "198.51.100.7", ("192.0.2.2", "192.0.2.3")
             for _ in range(2):
                 # Who is known is no stranger, however often he comes.
                 assert [ask(issuer.token()) for _ in range(5)] == ["AccessDenied"] * 5
                 assert [ask(forged) for _ in range(3)] == ["InvalidIdentityToken"] * 3
                 assert ask(forged) == ask(issuer.token()) == "Throttling"
+                assert ask(issuer.token(), address=pod) == "AccessDenied"
+                # Several of them together lock out whoever was never known, and nobody else.
+                assert {ask(forged, address=other) for other in others for _ in range(3)} == {
+                    "InvalidIdentityToken",
+                    "Throttling",
+                }
+                assert ask(issuer.token(), address="203.0.113.9") == "Throttling"
+                assert ask(issuer.token(), address=pod) == "AccessDenied"
                 clocks.pass_s(1.0)
             # Whoever makes more work has failed more.
             assert ask(forged, "A" * 6_000) == "InvalidIdentityToken"

@@ -152,23 +152,24 @@ class QueryCalls:
         body = request.body
         if request.method != "POST" or len(body) > _UNSIGNED_BYTES_MAX or _UNSIGNED_ACTION not in body:
             return False
-        request_id, now_s = self._ids(), self._home.clock()
+        request_id, now_s, source = self._ids(), self._home.clock(), origin.source_ip
         try:
-            if self._allowance.is_spent(now_s):
+            if self._allowance.is_spent(source, now_s):
                 raise _RefusedCall("Throttling", "Rate exceeded")
             form = query.parse_form(body)  # 1
             if form.get("Action") != WEB_IDENTITY:
-                self._allowance.spend(now_s, len(body))
+                self._allowance.spend(source, now_s, len(body))
                 return False
             name, row = _find(STS, form)  # 2
             typed = decode_query(name, form)  # 3
             assert isinstance(typed, AssumeRoleWithWebIdentityRequest)
             entry = identify(self._home, typed)
         except (query.MalformedForm, RequestRefused, Fault) as refused:
-            self._allowance.spend(now_s, len(body))
+            self._allowance.spend(source, now_s, len(body))
             text = encode_error(STS, refused.code, refused.message, request_id)
             refuse(Unsigned(request_id, refused.code, error_status(refused.code), text))
             return True
+        self._allowance.note_known(source)
         call = Call(request_id, name, entry, origin, event_source=f"{STS.name}.amazonaws.com")
         self._perform(STS, call, row, typed, then)
         return True
