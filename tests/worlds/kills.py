@@ -1,0 +1,398 @@
+"""kill -9 of HSM, workers and supervisor under load: `python -m worlds.kills KILLS SEED`, in `tests`; KILLS of each.
+
+A chain is one installation, the load of `load.py` with somebody of `people.py`, and one kill after the other at random
+moments. Who starts the supervisor again is the experiment, at once, as a service manager would. What the chain found is
+judged under five heads, each of which is empty where nothing was wrong:
+
+- lost: what was acknowledged and is not there, or was undone, or credentials that lie;
+- unopened: a ciphertext that was acknowledged and does not open;
+- stray: an answer of 500 or above to a request that was not under way at a kill, unless the HSM was away for longer than
+  an answer may take; a broken connection while nothing was away; any refusal of the caller;
+- trail: what `audit verify` objects to, and answers that it does not hold, or holds twice, or without an intent;
+- late: outages longer than promised, on this machine with what it has to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError
+
+from strongroom.kms.hsm_link.link import ANSWER_S_MAX
+from testkit.installation import START_S_MAX, Installation
+from testkit.planting import plant
+from worlds import people
+from worlds.ledger import Failure, Ledger
+from worlds.load import MUTATIONS as KMS_MUTATIONS
+from worlds.load import client_of, load
+
+SERVES_AGAIN_S_MAX: Final = 2.0
+# How many requests at most are answered between two kills, and how many milliseconds at most pass then.
+_ANSWERED_MAX: Final = 40
+_MILLISECONDS_MAX: Final = 100
+MUTATIONS: Final = KMS_MUTATIONS | people.MUTATIONS
+# What an answer takes beside the wait for the HSM.
+_ANSWER_SLACK_S: Final = 0.5
+
+
+class Fault(NamedTuple):
+    """A defect, planted in a copy of the product: the module, its text, the wrong text; and the head it must show under."""
+
+    module: str
+    right: str
+    wrong: str
+    actor: str
+    head: str
+
+
+_ANSWERS_LAST: Final = "                _answer(group, self._commit_group(group))\n"
+_ANSWERS_FIRST: Final = """\
+                _answer(group, [None] * len(group))
+                __import__("time").sleep(0.2)
+                self._commit_group(group)
+"""
+# A key of this start alone in every ciphertext.
+_DERIVES: Final = "from strongroom.boundary.derivation import derive\n"
+_DERIVES_FOR_NOW: Final = """\
+import os
+from strongroom.boundary.derivation import derive as _derive
+
+_THIS_START = os.urandom(8)
+
+
+def derive(key, label, context):
+    return _derive(key, label, context + _THIS_START)
+"""
+_WAITS: Final = "        self._waiting.append(call)\n"
+_DOES_NOT_WAIT: Final = f"""\
+        if self._active is None and self.stats.frames:
+            raise DependencyTimeoutException
+{_WAITS}"""
+_RECORDS: Final = '            self._writable_segment().write(b"".join(lines), self._reserve.release)\n'
+_RECORDS_LATER: Final = """\
+            later = (b"".join(lines), self._reserve.release)
+            threading.Timer(0.2, self._writable_segment().write, later).start()
+"""
+FAULTS: Final = {
+    "answer-before-commit": Fault("kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_FIRST, "kms", "lost"),
+    "answer-before-commit-everywhere": Fault(
+        "kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_FIRST, "supervisor", "lost"
+    ),
+    "key-of-one-start": Fault("hsm/vault/customer_data.py", _DERIVES, _DERIVES_FOR_NOW, "hsm", "unopened"),
+    "no-waiting-for-the-hsm": Fault("kms/hsm_link/link.py", _WAITS, _DOES_NOT_WAIT, "hsm", "stray"),
+    "answer-before-record": Fault("kms/audit/log.py", _RECORDS, _RECORDS_LATER, "kms", "trail"),
+}
+
+
+class Outage(NamedTuple):
+    """From a kill to the next data key; `late_s` is what the promise comes to on this machine at that time."""
+
+    actor: str
+    killed: float
+    served: float
+    late_s: float
+
+    @property
+    def seconds(self) -> float:
+        return self.served - self.killed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`kills` of each of the actors, in random order."""
+
+    kills: int
+    seed: int
+    workers: int = 1
+    actors: tuple[str, ...] = ("hsm", "kms", "supervisor")
+    fault: str = ""
+    minutes_max: float = float("inf")
+
+
+@dataclass
+class Findings:
+    """What a chain found."""
+
+    plan: Plan
+    outages: list[Outage] = field(default_factory=list)
+    # Starts that ended before they served.
+    starts_given_up: int = 0
+    acknowledged: int = 0
+    subjects: Counter[str] = field(default_factory=Counter)
+    operations: set[str] = field(default_factory=set)
+    ciphertexts: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    records: int = 0
+    heads: dict[str, list[str]] = field(default_factory=dict)
+    words: str = ""
+
+    def of(self, actor: str) -> list[float]:
+        return sorted(outage.seconds for outage in self.outages if outage.actor == actor)
+
+    def in_flight(self, actor: str) -> int:
+        """Requests that failed and were under way when it was killed."""
+        kills = [outage.killed for outage in self.outages if outage.actor == actor]
+        return sum(any(f.started <= at <= f.ended for at in kills) for f in self.failures)
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "workers": self.plan.workers,
+            "seed": self.plan.seed,
+            "kills": dict(Counter(outage.actor for outage in self.outages)),
+            "acknowledged": self.acknowledged,
+            "subjects": dict(self.subjects),
+            "ciphertexts": self.ciphertexts,
+            "audit_records": self.records,
+            "failed": len(self.failures),
+            "failed_in_flight": {actor: self.in_flight(actor) for actor in self.plan.actors},
+            "answers_of_500_and_above": sum(f.status >= 500 for f in self.failures),
+            "starts_given_up": self.starts_given_up,
+            "serving_again_s": {actor: quantiles(self.of(actor)) for actor in self.plan.actors},
+            "machine": quantiles(sorted(outage.late_s / SERVES_AGAIN_S_MAX for outage in self.outages)),
+            "over_two_seconds": sum(outage.seconds > SERVES_AGAIN_S_MAX for outage in self.outages),
+            "found": {head: len(found) for head, found in self.heads.items()},
+        }
+
+
+def quantiles(sorted_values: Sequence[float]) -> dict[str, float]:
+    """Median, 99th percentile, maximum."""
+    if not sorted_values:
+        return {}
+    places = {"median": 0.5, "p99": 0.99, "max": 1.0}
+    last = len(sorted_values) - 1
+    return {name: round(sorted_values[round(last * share)], 2) for name, share in places.items()}
+
+
+# ── a chain ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Chain:
+    """One installation and the kills of its processes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._moments = random.Random(plan.seed)
+        self._installation = Installation("--workers", str(plan.workers))
+        self.findings = Findings(plan)
+        self._kills: dict[str, Callable[[], None]] = {
+            "hsm": self._kill_hsm,
+            "kms": self._kill_workers,
+            "supervisor": self._kill_supervisor,
+        }
+
+    def run(self) -> Findings:
+        installation, plan = self._installation, self._plan
+        # A long run gives a key more aliases than AWS would, and makes more accounts' worth of names.
+        installation.home.mkdir()
+        (installation.home / "limits.toml").write_text("aliases_per_key_max = 100_000\n")
+        try:
+            if plan.fault:
+                fault = FAULTS[plan.fault]
+                plant(installation, fault.module, fault.right, fault.wrong)
+            installation.start()
+            with client_of(installation) as kms:
+                key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+            with load(installation, plan.seed * 1000, people=1) as ledger:
+                self._go_on(key_id, ledger)
+            lost = ledger.losses(installation)
+            installation.stop()
+            self._judge(ledger, lost)
+        finally:
+            installation.destroy()
+        return self.findings
+
+    def _go_on(self, key_id: str, ledger: Ledger) -> None:
+        """A kill after the other; then the load goes on until it has used everything that changes something."""
+        plan = self._plan
+        actors = list(plan.actors) * plan.kills
+        self._moments.shuffle(actors)
+        ends = time.monotonic() + plan.minutes_max * 60
+        for number, actor in enumerate(actors, 1):
+            self._wait_for_a_moment(ledger)
+            self._kill(key_id, actor)
+            if number % 100 == 0:
+                print(f"{number} kills: {self.findings.figures()['serving_again_s']}", file=sys.stderr, flush=True)
+            if time.monotonic() > ends:
+                break
+        given_up = time.monotonic() + START_S_MAX
+        wanted = MUTATIONS - set(people.LEFT_OUT)
+        while not wanted <= ledger.operations and time.monotonic() < given_up and not plan.fault:
+            time.sleep(0.1)
+
+    def _wait_for_a_moment(self, ledger: Ledger) -> None:
+        """As much load on a busy machine as on a free one."""
+        wanted = len(ledger.answered) + self._moments.randint(0, _ANSWERED_MAX)
+        deadline = time.monotonic() + START_S_MAX
+        while len(ledger.answered) < wanted and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(self._moments.uniform(0, _MILLISECONDS_MAX) / 1000)
+
+    def _kill(self, key_id: str, actor: str) -> None:
+        """kill -9, then the time until a data key that was asked for after the kill."""
+        installation = self._installation
+        with client_of(installation) as kms:
+            killed = time.monotonic()
+            self._kills[actor]()
+            while time.monotonic() - killed < START_S_MAX:
+                try:
+                    kms.generate_data_key(KeyId=key_id, KeySpec="AES_256")
+                except (BotoCoreError, ClientError):
+                    self._start_if_it_ended()
+                    time.sleep(0.01)
+                else:
+                    late_s = installation.late_s(SERVES_AGAIN_S_MAX)
+                    self.findings.outages.append(Outage(actor, killed, time.monotonic(), late_s))
+                    return
+        raise AssertionError(f"the killed {actor} did not come back:\n{installation.output.read_text()}")
+
+    def _kill_hsm(self) -> None:
+        os.kill(self._wait_for("hsm")[0], signal.SIGKILL)
+
+    def _kill_workers(self) -> None:
+        """One of them, or all."""
+        pids = self._wait_for("kms")
+        for pid in self._moments.sample(pids, self._moments.randint(1, len(pids))):
+            os.kill(pid, signal.SIGKILL)
+
+    def _kill_supervisor(self) -> None:
+        process = self._installation.process
+        assert process is not None
+        process.kill()
+        process.wait()
+        self._installation.launch()
+
+    def _wait_for(self, actor: str) -> list[int]:
+        """Those that run now, of which there is one at least."""
+        deadline = time.monotonic() + START_S_MAX
+        while not (pids := list(self._installation.pids_of(actor).values())):
+            assert time.monotonic() < deadline, self._installation.output.read_text()
+            time.sleep(0.002)
+        return pids
+
+    def _start_if_it_ended(self) -> None:
+        process = self._installation.process
+        assert process is not None
+        if process.poll() is not None:
+            self.findings.starts_given_up += 1
+            self._installation.launch()
+
+    # ── the judge ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _judge(self, ledger: Ledger, lost: list[str]) -> None:
+        findings, installation = self.findings, self._installation
+        findings.acknowledged, findings.ciphertexts = ledger.acknowledged, len(ledger.blobs)
+        findings.operations, findings.failures = ledger.operations, ledger.failures
+        findings.subjects = Counter(subject.partition("/")[0] if "/" in subject else "key" for subject in ledger.facts)
+        findings.words = installation.output.read_text()
+        findings.records, problems = audited(installation)
+        findings.heads = {
+            "lost": [one for one in lost if not one.startswith("ciphertext")],
+            "unopened": [one for one in lost if one.startswith("ciphertext")],
+            "stray": [
+                f"{f.operation}: {f.error[:160]}, after {f.ended - f.started:.2f} s"
+                for f in ledger.failures
+                if not any(_explains(outage, f) for outage in findings.outages)
+            ],
+            "trail": [*problems, *unrecorded(installation, ledger.answered)],
+            "late": [f"{o.actor} {o.seconds:.2f} s" for o in findings.outages if o.seconds > o.late_s],
+        }
+
+
+def _explains(outage: Outage, failure: Failure) -> bool:
+    """The outage is a reason for the failure.
+
+    What a killed HSM did not answer, the service asks the next one: clients wait, and notice nothing unless that takes
+    longer than an answer may. What a killed worker did not answer is a broken connection; the same where nobody listens.
+    """
+    if failure.is_callers or failure.started > outage.served or failure.ended < outage.killed:
+        return False
+    if outage.seconds >= ANSWER_S_MAX - _ANSWER_SLACK_S:
+        return True
+    return outage.actor != "hsm" and (failure.status == 0 or failure.started <= outage.killed)
+
+
+# ── the trail ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Event(msgspec.Struct):
+    eventType: str  # noqa: N815 -- CloudTrail's own names.
+    eventName: str  # noqa: N815
+    requestID: str  # noqa: N815
+    phase: str = ""
+    errorCode: str = ""  # noqa: N815
+
+
+class _Record(msgspec.Struct):
+    event: _Event
+
+
+def audited(installation: Installation) -> tuple[int, list[str]]:
+    """Records, and problems as `strongroom audit verify` tells them."""
+    done = installation.cli("audit", "verify", "--home", str(installation.home), check=False)
+    counted = re.search(r"^(\d+) records .* (\d+) problems$", done.stdout, re.MULTILINE)
+    if counted is None:
+        return 0, [done.stdout + done.stderr]
+    problems = int(counted[2])
+    assert done.returncode == bool(problems), done.stdout
+    return int(counted[1]), [done.stdout] * bool(problems)
+
+
+def unrecorded(installation: Installation, answered: dict[str, str]) -> Iterator[str]:
+    """Answers that the trail does not hold as they were, once, and changes without an intent."""
+    outcomes: Counter[tuple[str, str, str]] = Counter()
+    intents: set[str] = set()
+    decode = msgspec.json.Decoder(_Record).decode
+    for path in (installation.home / "service" / "audit").glob("audit-*.jsonl"):
+        for line in path.read_bytes().splitlines()[1:]:
+            try:
+                event = decode(line).event
+            except msgspec.DecodeError:
+                yield f"{path.name} has a line that is no record"
+                continue
+            if event.phase:
+                intents.add(event.requestID)
+            else:
+                outcomes[event.requestID, event.eventName, event.errorCode] += 1
+    for request_id, operation in answered.items():
+        count = outcomes[request_id, operation, ""]
+        if count != 1:
+            yield f"{operation} {request_id} is there {count} times"
+        if xform_name(operation) in MUTATIONS and request_id not in intents:
+            yield f"{operation} {request_id} has no intent"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kills", type=int)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--fault", choices=FAULTS, default="")
+    arguments = parser.parse_args()
+    actors = (FAULTS[arguments.fault].actor,) if arguments.fault else Plan.actors
+    plan = Plan(arguments.kills, arguments.seed, arguments.workers, actors, arguments.fault, arguments.minutes)
+    findings = Chain(plan).run()
+    print(json.dumps(findings.figures()))
+    found = {head: found[:20] for head, found in findings.heads.items() if found}
+    print(json.dumps(found, indent=1), file=sys.stderr)
+    if found.keys() - {"late"} or findings.starts_given_up:
+        Path("kills.output").write_text(findings.words)
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
