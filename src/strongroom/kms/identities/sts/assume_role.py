@@ -18,9 +18,14 @@ from strongroom.kms.iam.principals import PrincipalKind
 from strongroom.kms.identities.demands import OnIdentity
 from strongroom.kms.identities.faults import AccessDenied, ValidationError
 from strongroom.kms.identities.operation import Operation
-from strongroom.kms.identities.session_tokens import Claims
-from strongroom.kms.identities.sts.assumed import Assumed, assumed_user, find_assumed, require_duration
-from strongroom.kms.identities.sts.issuing import issue
+from strongroom.kms.identities.sts.assumed import (
+    Assumed,
+    assumed_user,
+    begin_session,
+    find_assumed,
+    require_duration,
+)
+from strongroom.kms.identities.sts.issuing import Begun
 from strongroom.kms.identities.sts.session_input import require_no_mfa, require_policies, require_tags
 from strongroom.kms.service import Service
 from strongroom.kms.trail import logged_response
@@ -64,27 +69,19 @@ async def _run(service: Service, call: Call, request: AssumeRoleRequest, found: 
     tags, transitive = require_tags(request, principal.tags, _transitive_keys(call))
     is_chained = call.principal_entry.session is not None
     duration_s = require_duration(role, request.DurationSeconds, is_chained=is_chained)
-    issued_at_s = int(service.clock())
-    claims = Claims(
-        "role",
-        role.account,
-        role.name,
-        role.role_id,
-        issued_at_s,
-        issued_at_s + duration_s,
+    begun = Begun(
         request.RoleSessionName,
         request.SourceIdentity or principal.source_identity,
         tags,
         transitive,
-        policies.inline,
-        policies.arns,
+        policies,
     )
-    issued = await issue(service, claims, request.MinimumSessionTokenSize)
+    issued = await begin_session(service, request, role, duration_s, begun)
     response = AssumeRoleResponse(
         Credentials=issued.credentials,
         AssumedRoleUser=assumed_user(role, request.RoleSessionName),
         PackedPolicySize=issued.packed_percent,
-        SourceIdentity=claims.source_identity or None,
+        SourceIdentity=begun.source_identity or None,
     )
     call.response_elements = logged_response(response)
     return response

@@ -21,9 +21,15 @@ from strongroom.kms.iam.principals import web_identity_principal
 from strongroom.kms.identities.demands import OnIdentity
 from strongroom.kms.identities.faults import ValidationError
 from strongroom.kms.identities.operation import Operation
-from strongroom.kms.identities.session_tokens import Claims
-from strongroom.kms.identities.sts.assumed import Assumed, account_of, assumed_user, find_assumed, require_duration
-from strongroom.kms.identities.sts.issuing import issue
+from strongroom.kms.identities.sts.assumed import (
+    Assumed,
+    account_of,
+    assumed_user,
+    begin_session,
+    find_assumed,
+    require_duration,
+)
+from strongroom.kms.identities.sts.issuing import Begun
 from strongroom.kms.identities.sts.session_input import require_policies
 from strongroom.kms.identities.sts.web_tokens import WebIdentity, verify_web_token
 from strongroom.kms.keys.directory import PrincipalEntry
@@ -99,23 +105,15 @@ async def _run(
     identity, role = _identity(call), found.require()
     policies = await require_policies(service, role.account, request)
     duration_s = require_duration(role, request.DurationSeconds, is_chained=False)
-    issued_at_s = int(service.clock())
-    claims = Claims(
-        "role",
-        role.account,
-        role.name,
-        role.role_id,
-        issued_at_s,
-        issued_at_s + duration_s,
+    begun = Begun(
         request.RoleSessionName,
         identity.source_identity,
         identity.tags,
         identity.transitive_tag_keys,
-        policies.inline,
-        policies.arns,
+        policies,
         identity.provider.arn(role.account),
     )
-    issued = await issue(service, claims, request.MinimumSessionTokenSize)
+    issued = await begin_session(service, request, role, duration_s, begun)
     response = AssumeRoleWithWebIdentityResponse(
         Credentials=issued.credentials,
         SubjectFromWebIdentityToken=identity.subject,

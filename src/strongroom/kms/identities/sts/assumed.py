@@ -6,7 +6,7 @@ Whoever may not assume a role is not told whether there is one: a role that does
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from strongroom.kms.identities.arns import arn_of
 from strongroom.kms.identities.faults import ValidationError
 from strongroom.kms.identities.lookup import trust_policy
 from strongroom.kms.identities.records import RoleRecord
+from strongroom.kms.identities.sts.issuing import Begun, Holder, Issued, begin
 from strongroom.kms.service import Service
 from strongroom.kms.wire.sts_shapes import AssumedRoleUser
 
@@ -80,6 +81,15 @@ def require_duration(role: RoleRecord, asked_s: int | None, *, is_chained: bool)
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."
         )
     return duration_s
+
+
+async def begin_session(service: Service, request: Any, role: RoleRecord, duration_s: int, begun: Begun) -> Issued:
+    """A session of a role, which somebody may assume.
+
+    Raises:
+        PackedPolicyTooLarge: its policies and tags do not fit.
+    """
+    return await begin(service, request, Holder("role", role.account, role.name, role.role_id), duration_s, begun)
 
 
 def assumed_user(role: RoleRecord, session_name: str) -> AssumedRoleUser:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 from functools import partial
-from typing import Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -25,14 +25,33 @@ from strongroom.kms.identities.session_tokens import (
     sealed_value,
 )
 from strongroom.kms.identities.sessions import TEMPORARY
+from strongroom.kms.identities.sts.session_input import SessionPolicies
 from strongroom.kms.service import Service
 from strongroom.kms.wire.sts_shapes import Credentials
 
 # Policies and tags of a session; a quarter of the claims is left for all the rest of them. AWS's figure is not public.
 PACKED_BYTES_MAX: Final = 3072
-CHAIN_S_MAX: Final = 3600
-DURATION_S_DEFAULT: Final = 3600
 _pack: Final = msgspec.msgpack.Encoder().encode
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who gets a session: a role, or a user or root, whose `name` is empty."""
+
+    kind: Literal["role", "user", "federated"]
+    account: str
+    name: str
+    unique_id: str
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What a session is begun with, beyond what its holder has."""
+
+    session_name: str = ""
+    source_identity: str = ""
+    tags: dict[str, str] = {}
+    transitive_tag_keys: tuple[str, ...] = ()
+    policies: SessionPolicies = SessionPolicies()
+    federated_provider: str = ""
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -42,8 +61,33 @@ class Issued(msgspec.Struct, frozen=True):
     packed_percent: int | None
 
 
+async def begin(service: Service, request: Any, holder: Holder, duration_s: int, begun: Begun) -> Issued:
+    """Begin a session that ends after so many seconds, as a request of STS asks for it.
+
+    Raises:
+        PackedPolicyTooLarge, Fault: as `issue`.
+    """
+    issued_at_s = int(service.clock())
+    claims = Claims(
+        kind=holder.kind,
+        account=holder.account,
+        name=holder.name,
+        unique_id=holder.unique_id,
+        issued_at_s=issued_at_s,
+        expires_at_s=issued_at_s + duration_s,
+        session_name=begun.session_name,
+        source_identity=begun.source_identity,
+        tags=begun.tags,
+        transitive_tag_keys=begun.transitive_tag_keys,
+        policy=begun.policies.inline,
+        policy_arns=begun.policies.arns,
+        federated_provider=begun.federated_provider,
+    )
+    return await issue(service, claims, request.MinimumSessionTokenSize)
+
+
 async def issue(service: Service, claims: Claims, minimum_chars: int | None) -> Issued:
-    """Begin a session; its token has at least so many characters.
+    """Credentials that carry these claims; the token has at least so many characters.
 
     Raises:
         PackedPolicyTooLarge: its policies and tags do not fit.

@@ -13,9 +13,8 @@ from strongroom.kms.iam.principals import PrincipalKind, federated_user_arn
 from strongroom.kms.identities.demands import OnIdentity
 from strongroom.kms.identities.operation import Operation
 from strongroom.kms.identities.operations.finding import find_nothing
-from strongroom.kms.identities.session_tokens import Claims
 from strongroom.kms.identities.sts.callers import on_nothing
-from strongroom.kms.identities.sts.issuing import issue
+from strongroom.kms.identities.sts.issuing import Begun, Holder, Issued, begin
 from strongroom.kms.identities.sts.session_input import require_no_mfa, require_policies, require_tags
 from strongroom.kms.service import Service
 from strongroom.kms.trail import logged_response
@@ -31,24 +30,18 @@ _DURATION_S_DEFAULT: Final = 43_200
 _ROOT_DURATION_S_MAX: Final = 3_600
 
 
-def _claims(
-    service: Service, call: Call, kind: Literal["user", "federated"], asked_s: int | None, **more: Any
-) -> Claims:
+async def _begin(
+    service: Service, call: Call, request: Any, kind: Literal["user", "federated"], begun: Begun
+) -> Issued:
     """The root's sessions are an hour at most, whatever is asked for."""
     principal = call.principal
-    duration_s = asked_s or _DURATION_S_DEFAULT
+    duration_s = request.DurationSeconds or _DURATION_S_DEFAULT
     is_root = principal.kind is PrincipalKind.ROOT
     if is_root:
         duration_s = min(duration_s, _ROOT_DURATION_S_MAX)
-    issued_at_s = int(service.clock())
-    return Claims(
-        kind,
-        principal.account,
-        principal.user_name,
-        "" if is_root else principal.principal_id,
-        issued_at_s,
-        issued_at_s + duration_s,
-        **more,
+    unique_id = "" if is_root else principal.principal_id
+    return await begin(
+        service, request, Holder(kind, principal.account, principal.user_name, unique_id), duration_s, begun
     )
 
 
@@ -56,8 +49,7 @@ async def _get_session_token(
     service: Service, call: Call, request: GetSessionTokenRequest, _: None
 ) -> GetSessionTokenResponse:
     require_no_mfa(request)
-    claims = _claims(service, call, "user", request.DurationSeconds)
-    issued = await issue(service, claims, request.MinimumSessionTokenSize)
+    issued = await _begin(service, call, request, "user", Begun())
     response = GetSessionTokenResponse(Credentials=issued.credentials)
     call.response_elements = logged_response(response)
     return response
@@ -74,17 +66,8 @@ async def _get_federation_token(
 ) -> GetFederationTokenResponse:
     policies = await require_policies(service, call.account, request)
     tags, _transitive = require_tags(request, {}, ())
-    claims = _claims(
-        service,
-        call,
-        "federated",
-        request.DurationSeconds,
-        session_name=request.Name,
-        tags=tags,
-        policy=policies.inline,
-        policy_arns=policies.arns,
-    )
-    issued = await issue(service, claims, request.MinimumSessionTokenSize)
+    begun = Begun(session_name=request.Name, tags=tags, policies=policies)
+    issued = await _begin(service, call, request, "federated", begun)
     user = FederatedUser(
         FederatedUserId=f"{call.account}:{request.Name}", Arn=federated_user_arn(call.account, request.Name)
     )
