@@ -259,8 +259,7 @@ def test_a_failed_sync_fails_the_waiting_refuses_the_next_and_heals_by_writing_a
         failed.result(60)
     with pytest.raises(AuditUnavailableError, match="cannot be synced"):
         log.append([make_event(2)])
-    with pytest.raises(AuditUnavailableError, match="does not take events"):
-        log.require_available()
+    assert not log.is_available
     # What the kernel may have dropped after the failed sync is overwritten here, to see that it comes back.
     path = next(tmp_path.glob("audit-*"))
     with path.open("r+b") as file:
@@ -270,7 +269,7 @@ def test_a_failed_sync_fails_the_waiting_refuses_the_next_and_heals_by_writing_a
     set_faults(log, disk, sync_errno=0)
     wait_until(lambda: path.read_bytes() == data)
     wait_until(lambda: log._sync_error is None)
-    log.require_available()
+    assert log.is_available
     log.append([make_event(3)])
     log.close()
     assert names_of_own(tmp_path) == ["AuditSinkRestored"]
@@ -310,11 +309,10 @@ def test_a_write_that_fails_is_refused_and_the_next_that_works_is_taken_and_says
     with pytest.raises(AuditUnavailableError) as caught:
         log.append([make_event(1), make_event(2)])
     assert caught.value.recorded == 0
-    with pytest.raises(AuditUnavailableError):
-        log.require_available()
+    assert not log.is_available
     set_faults(log, disk, write_errno=0)
     log.append([make_event(3)])
-    log.require_available()
+    assert log.is_available
     log.close()
     report = verify(tmp_path, SigningHsm())
     assert (report.problems, report.records, report.refused_events) == ([], 3, 2)
@@ -329,7 +327,7 @@ def test_a_sink_that_failed_is_tried_again_without_any_call(tmp_path):
         log.append([make_event(1)])
     set_faults(log, disk, write_errno=0)
     wait_until(lambda: log._write_error is None)
-    log.require_available()
+    assert log.is_available
     log.close()
     assert names_of_own(tmp_path) == ["AuditSinkRestored"]
 

@@ -217,7 +217,7 @@ class AuditLog:
 
     @property
     def on_reserve(self) -> bool:
-        """The disk was full and the reserve is being used up: refuse new calls, record those in flight."""
+        """The disk was full and the reserve is being used up; calls are refused once it is."""
         return self._reserve.missing
 
     @property
@@ -236,16 +236,6 @@ class AuditLog:
         """The size of this writer's segments."""
         segment = self._segment
         return self._closed_bytes + (0 if segment is None else segment.size)
-
-    def require_available(self) -> None:
-        """Ask before a call is begun; the sync thread tries a sink that failed every quarter of a second.
-
-        Raises:
-            AuditUnavailableError: the last write or sync failed, and none has worked since.
-        """
-        error = self._sync_error or self._write_error
-        if error is not None:
-            raise AuditUnavailableError(f"the audit log does not take events: {error}")
 
     def count_noise(self, kind: str) -> None:
         """Count a request that no credential vouches for, instead of recording it; `kind` is a word of our code."""
