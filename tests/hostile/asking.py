@@ -4,6 +4,7 @@ Every honest request names a key that is none, by a tag of its own; the refusal 
 it is for, and a stream can be told from all others:
 
 * There is an answer for each request of the stream, in order, and one refusal for what breaks it; then the end.
+* Nobody is told to go on who did not ask whether he should.
 * A tag comes back only where its request was asked, as it was signed, on this connection.
 * A request that came as it was signed is answered with its tag.
 * No answer is of 500 or above, and each is one HTTP answer and nothing more.
@@ -18,15 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hostile.reading import Asked, End, read
+from hostile.reading import Asked, End, asking_leave, read
 from hostile.request_cases import meaning_of
 from strongroom.protocol.requests import http_request
-from testkit.raw import call_headers, raw_request, signed_headers
+from testkit.raw import Headers, call_headers, raw_request, signed_headers
 
 # Of a machine with much else to do: it must end, no more.
 ANSWER_S_MAX: Final = 90.0
 _TAG: Final = re.compile(rb"tag-[0-9a-f]{12}")
-_ANSWERED: Final = re.compile(rb"Invalid keyId '(tag-[0-9a-f]{12})'")
+_ANSWERED: Final = re.compile(rb"(?:Invalid keyId '|The user with name )(tag-[0-9a-f]{12})(?:'| cannot be found)")
 _ANSWER_HEAD: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [A-Za-z ]+")
 _HEADER: Final = re.compile(rb"([A-Za-z-]+): ([\x20-\x7e]+)")
 
@@ -44,12 +45,24 @@ class Signed:
     meaning: tuple[object, ...]
 
 
-def signed(port: int, number: int, host: str = "127.0.0.1", extra: Sequence[tuple[bytes, bytes]] = ()) -> Signed:
+def signed(port: int, number: int) -> Signed:
+    """For a key: JSON."""
     tag = b"tag-%012x" % number
-    body = json.dumps({"KeyId": tag.decode()}).encode()
-    headers = signed_headers(f"{host}:{port}", body, [*call_headers("DescribeKey"), *extra])
-    request = http_request("POST", b"/", headers, body)
-    return Signed(tag, raw_request(headers, body), meaning_of(request))
+    return _signed(port, tag, json.dumps({"KeyId": tag.decode()}).encode(), call_headers("DescribeKey"), "kms")
+
+
+def signed_form(port: int, number: int) -> Signed:
+    """For a user: a form of the Query protocol, whose action stands in the body."""
+    tag = b"tag-%012x" % number
+    return _signed(port, tag, b"Action=GetUser&Version=2010-05-08&UserName=" + tag, FORM_HEADERS, "iam")
+
+
+FORM_HEADERS: Final = ((b"Content-Type", b"application/x-www-form-urlencoded; charset=utf-8"),)
+
+
+def _signed(port: int, tag: bytes, body: bytes, headers: Headers, service: str) -> Signed:
+    whole = signed_headers(f"127.0.0.1:{port}", body, headers, service=service)
+    return Signed(tag, raw_request(whole, body), meaning_of(http_request("POST", b"/", whole, body)))
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,12 @@ class Received:
     # Whether the end was the service's own doing, and whether it threw away what it had not read.
     unasked_end: bool = False
     was_reset: bool = False
-    answers: list[Told] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+
+    @property
+    def answers(self) -> list[Told]:
+        """All but those that tell a client to send its body."""
+        return [told for told in self.told if told.status != 100]
 
 
 async def exchange(port: int, pieces: Sequence[bytes], *, ends: bool) -> Received:
@@ -100,7 +118,7 @@ async def exchange(port: int, pieces: Sequence[bytes], *, ends: bool) -> Receive
             raise WireError(f"not closed: {pieces!r} {received.data!r}") from None
     finally:
         writer.close()
-    received.answers = [told for told in answers_of(received.data) if told.status != 100]
+    received.told = answers_of(received.data)
     return received
 
 
@@ -136,12 +154,13 @@ async def judge(port: int, stream: bytes, honest: Sequence[Signed], pieces: Sequ
         _require_right(stream, asked, end, honest, received)
     except WireError as error:
         raise WireError(f"{error}\nsent {stream!r}\nwhich is {end} after {len(asked)}\ngot {received.data!r}") from None
-    return ["tag" if told.tags else str(told.status) for told in received.answers]
+    return ["tag" if told.tags else str(told.status) for told in received.told]
 
 
 def _require_right(stream: bytes, asked: list[Asked], end: End, honest: Sequence[Signed], received: Received) -> None:
     answers = received.answers
     _require(all(told.status < 500 for told in answers), "an answer of 500 or above")
+    _require(len(received.told) - len(answers) <= asking_leave(stream), "nobody asked whether to go on")
     due = len(asked) + (end is End.BROKEN)
     _require(received.was_reset or end is End.UNSURE or len(answers) >= due, f"{due} answers were due")
     _require(end is End.UNSURE or len(answers) <= due, f"only {due} answers were asked for")

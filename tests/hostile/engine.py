@@ -139,17 +139,32 @@ def _told(folder: Path, name: str, status: int, took_s: float) -> bool:
     """Print what became of a case; whether something was found."""
     log = (folder / "log").read_text(errors="replace")
     executed = re.findall(r"^#(\d+)|stat::number_of_executed_units:\s*(\d+)", log, re.MULTILINE)
-    # Lines of progress: the newest says how many paths are known.
-    paths = re.findall(r"ft: (\d+) corp: (\d+)", log)
-    reached = f"{''.join(executed[-1]) if executed else '0'} inputs"
-    if paths:
-        reached += f", {paths[-1][0]} features, a corpus of {paths[-1][1]}"
+    inputs = int("".join(executed[-1])) if executed else 0
+    reached = f"{inputs} inputs{_grown(log, inputs)}"
     found = status != 0
     print(f"{name}: {'FOUND something in ' if found else ''}{reached}, {took_s:.1f} s", flush=True)
     if found:
         log = log[log.find("=== ") :]
         print("\n".join(f"    {line[:400]}" for line in log.splitlines()[:_LOG_LINES]), flush=True)
     return found
+
+
+def _grown(log: str, inputs: int) -> str:
+    """What was reached, and how much of it in the last third of the inputs: whether more of them would have reached more.
+
+    A line of progress says after which input how many edges and features (edges by how often they were taken) are known.
+    """
+    progress = [
+        tuple(map(int, found))
+        for found in re.findall(r"^#(\d+)\t.*cov: (\d+) ft: (\d+) corp: (\d+)", log, re.MULTILINE)
+    ]
+    if not progress:
+        return ""
+    _, edges, features, corpus = progress[-1]
+    earlier = [line for line in progress if line[0] * 3 <= inputs * 2] or progress[:1]
+    _, edges_before, features_before, _ = earlier[-1]
+    new = f"{edges - edges_before} and {features - features_before} of them in the last third"
+    return f", {edges} edges, {features} features ({new}), a corpus of {corpus}"
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import httptools
 
@@ -65,6 +66,13 @@ class AnswersWhoeverIsThere(HttpConnection):
             super().answer(status, content_type, request_id, body)
 
 
+class TellsEverybodyToGoOn(HttpConnection):
+    """Whatever a client expects, it is told to send its body, be there one or not."""
+
+    def _awaits_leave(self, _: HeaderNames) -> bool:
+        return True
+
+
 class IsSurprised(HttpConnection):
     """An exception is answered as one."""
 
@@ -104,6 +112,7 @@ FAULTY: Final[dict[type[HttpConnection], str]] = {
     KeepsBodies: "an honest request was not answered",
     AnswersTwice: "answers were asked for",
     AnswersWhoeverIsThere: "somebody else|answers were|was not answered|not asked",
+    TellsEverybodyToGoOn: "nobody asked whether to go on",
     IsSurprised: "an answer of 500 or above",
     TakesAnyVersion: "a request that was not asked",
 }
@@ -133,9 +142,17 @@ def _answer(verifier: Verifier, request: HttpRequest) -> tuple[int, bytes, str, 
     if request.target == b"/livez" and request.method == "GET":
         return 200, b"text/plain", "id", b"yes\n"
     try:
-        verifier.verify(request, time.time(), lambda _: "test", frozenset({"kms"}))
-        named = json.loads(request.body)["KeyId"]
+        verified = verifier.verify(request, time.time(), lambda _: "test", frozenset(_WORDS))
+        wording, read_name = _WORDS[verified.service]
+        named = read_name(request.body)
     except (Refused, ValueError, KeyError, TypeError) as refused:
         missing = isinstance(refused, Refused) and refused.code == "MissingAuthenticationTokenException"
         return 403 if missing else 400, b"text/plain", "id", b"refused"
-    return 400, b"text/plain", "id", f"Invalid keyId '{named}'".encode()
+    return 400, b"text/plain", "id", wording.format(named).encode()
+
+
+# Of each service: how it says that it does not know what was named, and where the name stands.
+_WORDS: Final[dict[str, tuple[str, Callable[[bytes], str]]]] = {
+    "kms": ("Invalid keyId '{}'", lambda body: str(json.loads(body)["KeyId"])),
+    "iam": ("The user with name {} cannot be found", lambda body: dict(parse_qsl(body.decode()))["UserName"]),
+}

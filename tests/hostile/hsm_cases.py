@@ -29,7 +29,7 @@ from strongroom.hsm.vault.sealed_values import ColumnMetadata, open_column, open
 from testkit.module import ACCOUNT, KEY_ID, REGION, Hsm, operational_hsm
 
 Frames = list[tuple[FrameType, bytes]]
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _KEY_NAME: Final = b"k" * 16
 _TYPES: Final = frozenset(FrameType)
 
@@ -146,7 +146,12 @@ def codec() -> Case:
         (10, session.Opened("hsm-1", bytes(32))),
     ]
     encoded = [bytes((number,)) + messages.encode_message(message) for number, message in said]
-    return Case([*encoded, *(b"\0" + frame for frame in frames)], check)
+    return Case([*encoded, *(b"\0" + frame for frame in frames), *map(_with_more, encoded)], check)
+
+
+def _with_more(said: bytes) -> bytes:
+    """A choice and an array, with a member more than it has: nested deeper than any reader goes, one byte a level."""
+    return said[:1] + bytes((said[1] + 1,)) + said[2:] + b"\x91" * 2000
 
 
 def _command_frames(hsm: Hsm) -> list[bytes]:
@@ -209,7 +214,8 @@ def commands() -> Case:
             require(not surprised, command)
 
     members = [bytes((1, number)) + bytes(range(40)) * 3 for number in range(len(_COMMANDS))]
-    return Case([*(b"\0" + frame for frame in _command_frames(hsm)), *members], check)
+    seeds = [b"\0" + frame for frame in _command_frames(hsm)]
+    return Case([*seeds, _with_more(seeds[0]), *members], check)
 
 
 _COMMANDS: Final = get_args(messages.Command)
@@ -274,7 +280,8 @@ def session_frames() -> Case:
     foreign = hsm.open_peer().seal(messages.GenerateRandom(7, 16))  # Of another session; nothing near it opens here.
     said = [(0, FrameType.HELLO, hello), (1, FrameType.FINISH, session.encode(session.Finish(bytes(104))))]
     said += [(0, FrameType.OPEN, opening), (2, FrameType.COMMANDS, foreign), (2, FrameType.HELLO, hello)]
-    return Case([bytes((state, number)) + body for state, number, body in said], check)
+    seeds = [bytes((state, number)) + body for state, number, body in said]
+    return Case([*seeds, *(seed[:1] + _with_more(seed[1:]) for seed in seeds[:3])], check)
 
 
 # ── tokens and blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,6 +300,7 @@ def key_tokens() -> Case:
     metadata = messages.encode_message
     named = [metadata((b"domain", "host", 1 << 40)), metadata((b"domain", "column", "row"))]
     named.append(metadata((b"domain", KEY_ID, ACCOUNT, REGION, bytes(32), "SYMMETRIC_DEFAULT", "usage", "AWS_KMS", 1)))
+    named += [_with_more(b"\x01" + said)[1:] for said in named]
 
     def check(data: bytes) -> None:
         if data[:1] and data[0] % 2:
@@ -389,7 +397,8 @@ def domain_tokens_and_bundles() -> Case:
         if data:
             acts[data[0] % 3](data[1:])
 
-    return Case([b"\0" + created.domain_token, b"\x01" + created.recovery_bundle, b"\x02" + shares[0]], check)
+    seeds = [b"\0" + created.domain_token, b"\x01" + created.recovery_bundle, b"\x02" + shares[0]]
+    return Case([*seeds, *map(_with_more, seeds)], check, bytes_max=8192)
 
 
 CASES: Final[dict[str, Callable[[], Case]]] = {

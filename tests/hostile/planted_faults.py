@@ -128,6 +128,10 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
         "strongroom.protocol.arn", "_LABEL_CHARACTERS", lambda _: frozenset(map(chr, range(256)))
     ),
     "grant tokens": _replace("strongroom.kms.keys.grant_tokens", "hmac", lambda _: _Equal),
+    # A token that nobody signed is believed.
+    "web identities": _replace(
+        "strongroom.kms.identities.sts.web_tokens", "_verify_signature", lambda _: lambda *_: None
+    ),
     "session tokens": _replace("strongroom.kms.identities.session_tokens", "hmac", lambda _: _Equal),
 }
 

@@ -1,17 +1,26 @@
-"""What says who may: policy documents, the names of keys, and the tokens of grants and sessions."""
+"""What says who may: policy documents, the names of keys, and the tokens of grants, sessions and web identities."""
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
+import time
 from collections.abc import Callable
 from typing import Any, Final
+
+import jwt
 
 from hostile.case import Case, require
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, parse_policy
 from strongroom.kms.identities import session_tokens
+from strongroom.kms.identities.configured import Documents
+from strongroom.kms.identities.faults import ExpiredTokenException, IDPRejectedClaim, InvalidIdentityToken
+from strongroom.kms.identities.providers import read_providers
+from strongroom.kms.identities.sts.web_tokens import verify_web_token
 from strongroom.kms.keys import grant_tokens
 from strongroom.protocol import arn
+from testkit.web_identities import AUDIENCE, Issuer, provider
 
 _KEY_ID: Final = "1234abcd-12ab-34cd-56ef-1234567890ab"
 _KINDS: Final = tuple(PolicyKind)
@@ -206,9 +215,53 @@ def sessions() -> Case:
         require(token in real or data[0] % 2, token)
         require(session_tokens.encode_claims(opened.claims), opened)
 
-    # Claims in which a text is none: of these, too, only a session token error may come.
+    # Claims in which a text is none, and some with a member more, nested deeper than any reader goes: of these, too, only a
+    # session token error may come.
     encoded.append(encoded[0].replace(b"session", b"\xff" * 7))
+    encoded.append(b"\x9e" + encoded[1][1:] + b"\x91" * 2000)
     return Case([*(b"\0" + token for token in sorted(real)), *(b"\x01" + said for said in encoded)], check)
+
+
+# ── web identities ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def web_identities() -> Case:
+    """A web identity's token is one that its issuer signed, or refused; and a right signature may state anything.
+
+    An even first byte: the rest is a token. An odd one: the rest is claims, signed by the issuer. Nobody needs a credential
+    to send either.
+    """
+    issuer = Issuer()
+    providers = read_providers(provider("a.json"), Documents("a folder", {"a.json": json.dumps(issuer.key_set())}))
+    now_s = time.time()
+    real = [issuer.token(key) for key in ("rsa", "ec")]
+    said = [tuple(map(_decoded, token.split("."))) for token in real]
+    tags = {"https://aws.amazon.com/tags": {"principal_tags": {"team": ["a"]}, "transitive_tag_keys": ["team"]}}
+    claims = [issuer.claims(), issuer.claims(aud=["a", AUDIENCE], azp=AUDIENCE, amr=["x"], **tags)]
+
+    def check(data: bytes) -> None:
+        states_anything = data[:1] and data[0] % 2
+        token = _signed_claims(issuer, data[1:]) if states_anything else data[1:].decode("utf-8", "replace")
+        try:
+            identity = verify_web_token(token, providers, "000000000000", now_s)
+        except (ExpiredTokenException, IDPRejectedClaim, InvalidIdentityToken) as refused:
+            require(len(refused.message) < 1024, refused.message)
+            require(token not in real, "a real one is refused")
+            return
+        require(states_anything or tuple(map(_decoded, token.split("."))) in said, token)
+        require(0 < len(identity.subject) < 256 and identity.audience == AUDIENCE, identity)
+
+    encoded = [json.dumps(one).encode() for one in claims]
+    return Case([*(b"\0" + token.encode() for token in real), *(b"\x01" + one for one in encoded)], check)
+
+
+def _signed_claims(issuer: Issuer, claims: bytes) -> str:
+    return jwt.PyJWS().encode(claims, issuer.keys["ec"], "ES256", {"kid": "ec"})
+
+
+def _decoded(part: str) -> bytes:
+    """The bytes of a part: its last character may hold bits that are of none."""
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 CASES: Final[dict[str, Callable[[], Case]]] = {
@@ -216,4 +269,5 @@ CASES: Final[dict[str, Callable[[], Case]]] = {
     "key references": key_references,
     "grant tokens": grants,
     "session tokens": sessions,
+    "web identities": web_identities,
 }

@@ -26,7 +26,12 @@ _OTHER_VERSION: Final = re.compile(rb"%b +[\x21-\x7e]+(?: +HTTP/[0-9]\.[0-9])?" 
 _FIELD_LINE: Final = re.compile(
     rb"(%b):[ \t]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?[ \t]*" % _TOKEN
 )
+# RFC 9110 10.1.1: what a client may expect, and nothing else.
+_LEAVE: Final = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+_ENDING: Final = frozenset((b"connection", b"proxy-connection"))
 _BODY_BYTES_MAX: Final = 512 * 1024
+_TARGET_BYTES_MAX: Final = 8 * 1024
+_HEADER_BYTES_MAX: Final = 32 * 1024
 _FIELDS_MAX: Final = 64
 
 
@@ -76,6 +81,11 @@ def read(stream: bytes) -> tuple[list[Asked], End]:
         return asked, end.end
 
 
+def asking_leave(stream: bytes) -> int:
+    """How many requests of a stream may wait for leave to send their bodies, at the most."""
+    return len(_LEAVE.findall(stream))
+
+
 def _one(text: bytes) -> tuple[Asked, bytes, bool]:
     line, rest = _line(text)
     found = _REQUEST_LINE.fullmatch(line)
@@ -88,6 +98,8 @@ def _one(text: bytes) -> tuple[Asked, bytes, bool]:
     # RFC 9112 3.2: a path, a URI, a `*`; the rest is no target, and a parser may or may not say so.
     if re.match(rb"/|[A-Za-z]+://[\x21-\x7e]|\*\Z", target) is None:
         raise _EndError(End.UNSURE)
+    if len(target) > _TARGET_BYTES_MAX:
+        raise _EndError(End.BROKEN)
     headers: Headers = []
     while True:
         line, rest = _line(rest)
@@ -127,6 +139,8 @@ def _length(headers: Headers) -> int:
     names = {name for name, _ in headers}
     if names & {b"transfer-encoding", b"upgrade"} or len(lengths) > 1 or len(headers) > _FIELDS_MAX:
         raise _EndError(End.BROKEN)
+    if sum(len(name) + len(value) for name, value in headers) > _HEADER_BYTES_MAX:
+        raise _EndError(End.BROKEN)
     if not lengths:
         return 0
     (value,) = lengths
@@ -136,8 +150,9 @@ def _length(headers: Headers) -> int:
 
 
 def _closes(headers: Headers, minor: bytes) -> bool:
-    """RFC 9112 9.3: whether the connection ends with this request's answer."""
-    options = [
-        option.strip().lower() for name, value in headers if name == b"connection" for option in value.split(b",")
-    ]
+    """RFC 9112 9.3: whether the connection ends with this request's answer.
+
+    A server need not know the name that proxies once had for the same header (appendix C.2.2); this one does.
+    """
+    options = [option.strip().lower() for name, value in headers if name in _ENDING for option in value.split(b",")]
     return b"close" in options if minor == b"1" else b"keep-alive" not in options

@@ -12,7 +12,7 @@ from collections import Counter
 from random import Random
 from typing import Final
 
-from hostile.asking import Signed, judge, signed
+from hostile.asking import Signed, judge, signed, signed_form
 from hostile.case import mutated
 
 # Connections at once; tags come again when these are over.
@@ -48,6 +48,15 @@ _LINES: Final = (
         b"Connection:",
     ),
     *(b"Connection: upgrade", b"Upgrade: h2c", b"Expect: 100-continue", b"Expect: nothing", b"Trailer: X-Amz-Target"),
+    *(b"Expect: y 100-continue", b"EXPECT:100-Continue", b"Connection: Content-Length", b"Proxy-Connection: close"),
+    *(
+        b"Content-Encoding: chunked",
+        b"Content-Length: 0000",
+        b"Content-Length: \xb2",
+        b"Content-Length: 1_0",
+        b"Via: x",
+    ),
+    *(b"Action=CreateUser&Version=2010-05-08&UserName=x", b"Content-Type: application/x-www-form-urlencoded"),
     *(
         b"Host: other",
         b"Host:",
@@ -147,7 +156,8 @@ async def ask(port: int, seed: int, streams: int) -> Counter[str]:
     statuses: Counter[str] = Counter()
     number = 0
     while number < streams:
-        pool = [signed(port, seed << 16 | tag) for tag in range(_TAGS)]
+        # Of both protocols, in turns.
+        pool = [(signed, signed_form)[tag % 2](port, seed << 16 | tag) for tag in range(_TAGS)]
         until_s = time.monotonic() + _SIGNED_ANEW_S
         while number < streams and time.monotonic() < until_s:
             batch = min(CONNECTIONS, streams - number)

@@ -4,65 +4,83 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import pytest
 
 from fuzz.campaign import complaints
 from hostile import asking, streams
-from hostile.asking import WireError, answers_of, judge, signed
+from hostile.asking import FORM_HEADERS, Signed, WireError, answers_of, judge, signed, signed_form
 from hostile.faulty_edges import FAULTY, serving
 from hostile.reading import End, read
 from hostile.shapes import SHAPES
 from strongroom.kms.wire.http import HttpConnection
 from testkit.installation import Installation
-from testkit.raw import Raw, RawKms, assert_allowed, nothing_breaks
+from testkit.raw import Raw, RawKms, ask_iam, assert_allowed, nothing_breaks, raw_request, signed_headers
 
 STREAMS, LONG_STREAMS, CAMPAIGN_STREAMS = 5_000, 100_000, 250_000
 
 
 @pytest.fixture
 def port(installation: Installation) -> Iterator[int]:
-    """Of a service that is the same process afterwards, made no key, and said nothing of an exception."""
-    keys, said = _keys(installation), complaints(installation)
+    """Of a service that is the same process afterwards, made no key and no user, and said nothing of an exception."""
+    made, said = _made(installation), complaints(installation)
     with nothing_breaks(installation):
         yield installation.port
     assert complaints(installation) == said
-    assert _keys(installation) == keys
+    assert _made(installation) == made
 
 
-def _keys(installation: Installation) -> set[str]:
-    return {key["KeyId"] for key in assert_allowed(RawKms(installation).call("ListKeys", {"Limit": 1000}))["Keys"]}
+def _made(installation: Installation) -> set[str]:
+    keys = assert_allowed(RawKms(installation).call("ListKeys", {"Limit": 1000}))["Keys"]
+    users = ask_iam(installation, "ListUsers", PathPrefix="/hidden/")["Users"]
+    return {key["KeyId"] for key in keys} | {user["UserName"] for user in users}
 
 
 # ── the shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def answers_to_shape(port: int, name: str) -> list[str]:
-    """How a shape is answered; its hidden request would make a key."""
-    behind = signed(port, 1)
-    hidden = _hidden(port)
+async def answers_to_shape(port: int, name: str, protocol: str) -> list[str]:
+    """How a shape is answered; its hidden request would make a key, or a user."""
+    make_honest, make_hidden = PROTOCOLS[protocol]
+    behind, hidden = make_honest(port, 1), make_hidden(port)
     stream = SHAPES[name][0].replace(b"{half}", b"%d" % (len(hidden) // 2)).replace(b"{whole}", b"%d" % len(hidden))
     stream = stream.replace(b"{hidden}", hidden).replace(b"{next}", behind.text)
     return await judge(port, stream, [behind])
 
 
-def _hidden(port: int) -> bytes:
+def _hidden_key(port: int) -> bytes:
     with Raw(port) as raw:
         return raw.request("CreateKey", {"Description": "hidden"})
 
 
-async def require_shape(port: int, name: str) -> None:
-    told, due = await answers_to_shape(port, name), SHAPES[name][1]
-    # Where either of two refusals will do, both stand there.
-    either = due == ["400", "413"] and told in (["400"], ["413"])
-    if told != due and not either:
+def _hidden_user(port: int) -> bytes:
+    body = b"Action=CreateUser&Version=2010-05-08&Path=%2Fhidden%2F&UserName=hidden"
+    return raw_request(signed_headers(f"127.0.0.1:{port}", body, FORM_HEADERS, service="iam"), body)
+
+
+# Of each protocol: an honest request, and one that would leave something behind.
+PROTOCOLS: Final[dict[str, tuple[Callable[[int, int], Signed], Callable[[int], bytes]]]] = {
+    "JSON": (signed, _hidden_key),
+    "Query": (signed_form, _hidden_user),
+}
+
+
+async def require_shape(port: int, name: str, protocol: str) -> None:
+    told, due = await answers_to_shape(port, name, protocol), SHAPES[name][1]
+    if told != due and told not in EITHER.get(tuple(due), ()):
         raise WireError(f"{name}: {told} instead of {due}")
 
 
+# Where either of two refusals will do, both stand there.
+EITHER: Final = {("400", "413"): (["400"], ["413"]), ("400", "405"): (["400"], ["405"])}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_shape_of_smuggling_is_answered_as_one_request_or_none(port: int, name: str) -> None:
-    asyncio.run(require_shape(port, name))
+def test_a_shape_of_smuggling_is_answered_as_one_request_or_none(port: int, name: str, protocol: str) -> None:
+    asyncio.run(require_shape(port, name, protocol))
 
 
 # ── pieces ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -70,7 +88,7 @@ def test_a_shape_of_smuggling_is_answered_as_one_request_or_none(port: int, name
 
 def test_two_requests_are_two_wherever_they_are_cut(port: int) -> None:
     async def scene() -> None:
-        pair = [signed(port, 1), signed(port, 2)]
+        pair = [signed(port, 1), signed_form(port, 2)]
         stream = b"".join(one.text for one in pair)
         cuts = range(1, len(stream))
         limit = asyncio.Semaphore(streams.CONNECTIONS)
@@ -143,7 +161,8 @@ def test_no_changed_stream_of_a_million_is_answered_but_for_what_it_asks(port: i
 async def everything(connection: type[HttpConnection]) -> None:
     async with serving(connection) as port:
         for name in SHAPES:
-            await require_shape(port, name)
+            for protocol in PROTOCOLS:
+                await require_shape(port, name, protocol)
         await streams.ask(port, 4, 1_000)
 
 

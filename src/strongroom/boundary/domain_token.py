@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.boundary.session import parse_public, verify_statement
 from strongroom.boundary.statuses import RefusedError
 
@@ -103,7 +104,7 @@ def parse_domain_token(data: bytes) -> tuple[DomainToken, DomainState]:
     try:
         token = _decode_token(data)
         state = _decode_state(token.state)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # The second for text that is not UTF-8.
+    except UNREADABLE:
         raise DomainTokenError("not a domain token") from None
     if state.format != FORMAT or state.suite != SUITE:
         raise DomainTokenError(f"a domain token of format {state.format!r}, suite {state.suite}, is not known here")

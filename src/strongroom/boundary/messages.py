@@ -248,6 +248,9 @@ class AnswerFrame(msgspec.Struct, array_like=True, frozen=True, gc=False):
     traces: list[Trace]
 
 
+# What decoding can raise when somebody else wrote the bytes: msgspec itself knows neither text that is not UTF-8 nor members
+# that nobody asked for, nested deeper than the interpreter goes.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 encode_message = msgspec.msgpack.Encoder().encode
 decode_command_frame = msgspec.msgpack.Decoder(CommandFrame).decode
 decode_answer_frame = msgspec.msgpack.Decoder(AnswerFrame).decode

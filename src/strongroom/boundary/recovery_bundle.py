@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from strongroom.boundary.domain_token import Member
+from strongroom.boundary.messages import UNREADABLE
 
 FORMAT: Final = "strongroom-recovery-bundle-1"
 
@@ -42,7 +43,7 @@ def parse_recovery_bundle(data: bytes) -> RecoveryBundle:
     """
     try:
         bundle = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # The second for text that is not UTF-8.
+    except UNREADABLE:
         raise RecoveryBundleError("not a recovery bundle") from None
     if bundle.format != FORMAT:
         raise RecoveryBundleError(f"a recovery bundle of format {bundle.format!r} is not known here")

@@ -19,6 +19,7 @@ import msgspec
 
 from strongroom.boundary import session
 from strongroom.boundary.frames import FrameType, format_frame
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.boundary.statuses import RefusedError, Status
 from strongroom.hsm.entropy import EntropyFailureError
 from strongroom.hsm.module import Module, MuteError
@@ -67,7 +68,7 @@ class Connection:
             raise RefusedError(Status.OUT_OF_ORDER)
         try:
             return step(self, body)
-        except (msgspec.MsgspecError, UnicodeDecodeError):  # The second for text that is not UTF-8.
+        except UNREADABLE:
             raise RefusedError(Status.MALFORMED) from None
         except EntropyFailureError:
             self._module.mute()

@@ -16,11 +16,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, Never
 
-import msgspec
-
 from strongroom.boundary import control
 from strongroom.boundary.messages import (
     COMMANDS_PER_FRAME_MAX,
+    UNREADABLE,
     Answer,
     AnswerFrame,
     Command,
@@ -143,7 +142,7 @@ class Module:
         domain = self.domain()
         try:
             frame = decode_command_frame(plaintext)
-        except (msgspec.MsgspecError, UnicodeDecodeError):  # The second for text that is not UTF-8.
+        except UNREADABLE:
             raise RefusedError(Status.MALFORMED) from None
         if len(frame.commands) > COMMANDS_PER_FRAME_MAX:
             raise RefusedError(Status.MALFORMED)
@@ -178,7 +177,7 @@ class Module:
         answer: control.ControlAnswer
         try:
             answer = self._control(control.decode_command(body))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             answer = control.ControlRefused(Status.MALFORMED)
         except RefusedError as refused:
             answer = control.ControlRefused(refused.status)

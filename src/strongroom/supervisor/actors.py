@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.supervisor import children
 from strongroom.supervisor.home import RegionHome
 from strongroom.supervisor.hsm_control import ControlChannel, bring_up
@@ -147,7 +148,7 @@ class Worker(Actor):
             raise EOFError
         try:
             message = msgspec.json.decode(data, type=WorkerMessage)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
         if message.said == "ready":
             self.serves = True

@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.boundary.domain_token import Member
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.boundary.recovery_bundle import FORMAT, RecoveryBundle, parse_recovery_bundle
 from strongroom.boundary.statuses import RefusedError, Status
 from strongroom.hsm.arena import Region
@@ -93,7 +94,7 @@ def open_bundle(data: bytes, shares: list[bytes], region: Region) -> Recovered:
             raise RefusedError(Status.AUTHENTICATION_FAILED)
         bundle_key = combine_shares([(share.number, share.value) for share in held])
         keys = _decode_keys(AESGCM(bundle_key).decrypt(_IV, bundle.sealed_keys, _associated(bundle)))
-    except (msgspec.MsgspecError, ValueError, IndexError, InvalidTag):
+    except (*UNREADABLE, ValueError, IndexError, InvalidTag):
         raise RefusedError(Status.AUTHENTICATION_FAILED) from None
     identity = Identity.load(bundle.member, keys.signing, keys.agreement, region)
     return Recovered(identity, bundle.domain_id, bundle.signers, (bundle.total, bundle.needed))

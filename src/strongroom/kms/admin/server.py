@@ -21,6 +21,7 @@ from strongroom.kms.faults import Fault
 from strongroom.kms.repositories import ConflictError, RowForgedError, StoreUnavailableError
 from strongroom.kms.wire.acceptor import Acceptor
 from strongroom.kms.wire.validation import RequestRefused
+from strongroom.protocol.strict_json import StrictJsonError, parse_strictly
 
 _LINE_BYTES_MAX = 256 * 1024
 
@@ -64,9 +65,9 @@ class AdminServer:
 
     async def _answer(self, uid: int, line: bytes) -> dict[str, Any]:
         try:
-            request = msgspec.json.decode(line, type=_Request)
+            request = msgspec.convert(parse_strictly(line), _Request)
             return {"result": await run(self._commands.run(uid, request.command, request.arguments))}
-        except msgspec.MsgspecError:
+        except (StrictJsonError, msgspec.ValidationError):
             return {"error": "not a request"}
         except AdminError as error:
             return {"error": str(error)}

@@ -44,6 +44,8 @@ from typing import Final
 
 import msgspec
 
+from strongroom.boundary.messages import UNREADABLE
+
 HASH_BYTES: Final = 32
 NO_DIGEST: Final = bytes(HASH_BYTES)
 # CloudTrail's own limit for one event (256 KB).
@@ -234,7 +236,7 @@ def parse_signed_head(line: bytes) -> SignedHead:
             text.signed_at_s,
             bytes.fromhex(text.signature),
         )
-    except (msgspec.MsgspecError, ValueError):
+    except (*UNREADABLE, ValueError):
         raise ChainError("not a head line") from None
     lengths = {len(signed.previous), len(signed.digest), *(len(head.hash) for head in signed.heads)}
     seqs = [head.seq for head in signed.heads]

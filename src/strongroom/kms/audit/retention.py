@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.kms.audit.chain import (
     ChainError,
     Head,
@@ -63,7 +64,7 @@ def removable_segments(directory: Path, writer: str, cutoff: str) -> tuple[list[
             newest = summarize(event).eventTime
             with next_path.open("rb") as file:
                 following = parse_segment_start(next(lines_of(file), b""))
-        except (ChainError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (ChainError, *UNREADABLE) as error:
             raise AuditDamagedError(f"{path.name}: {error}") from None
         if newest >= cutoff:
             break

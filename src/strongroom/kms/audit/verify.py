@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from strongroom.boundary.messages import audit_head_statement
+from strongroom.boundary.messages import UNREADABLE, audit_head_statement
 from strongroom.boundary.session import parse_public, verify_statement
 from strongroom.boundary.statuses import RefusedError
 from strongroom.kms.audit import retention
@@ -183,7 +183,7 @@ class _Verification:
         report = self.report
         try:
             summary = summarize(event)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             report.add(path, number, "the event is not an event")
             return
         report.records += 1

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.kms.audit.events import INTENT
 from strongroom.kms.audit.segments import lines_of, segments_by_writer
 
@@ -96,7 +97,7 @@ def _newest_first(directory: Path) -> Iterator[Path]:
 def _decode_line(line: bytes) -> Record | None:
     try:
         return _decode(line).event
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
 
 

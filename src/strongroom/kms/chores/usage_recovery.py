@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.kms.audit.chain import ChainError, parse_record
 from strongroom.kms.audit.events import EVENT_SOURCE
 from strongroom.kms.audit.segments import lines_of, segments_by_writer
@@ -47,7 +48,7 @@ def recorded_uses(directory: Path, writer: str, region: str, after: int, until: 
     for event in _events(directory, writer, after, until):
         try:
             call = _decode(event)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             continue
         if call.eventSource != EVENT_SOURCE or call.awsRegion != region or call.errorCode or call.phase:
             continue

@@ -17,7 +17,7 @@ import msgspec
 from strongroom.boundary import session
 from strongroom.boundary.domain_token import DomainState
 from strongroom.boundary.frames import FrameError, FrameReader, FrameType, format_frame
-from strongroom.boundary.messages import AnswerFrame, decode_answer_frame
+from strongroom.boundary.messages import UNREADABLE, AnswerFrame, decode_answer_frame
 from strongroom.boundary.statuses import RefusedError, Status
 from strongroom.kms.hsm_link.host_session import Handshake, HostIdentity, HostSession
 
@@ -81,7 +81,7 @@ class Channel(asyncio.Protocol):
                 if step is None:
                     raise RefusedError(Status.OUT_OF_ORDER)
                 step(body)
-        except (FrameError, RefusedError, msgspec.MsgspecError, ValueError):
+        except (FrameError, RefusedError, ValueError, *UNREADABLE):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

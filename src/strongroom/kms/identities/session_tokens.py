@@ -32,6 +32,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from strongroom.boundary.messages import UNREADABLE
 from strongroom.boundary.secret import AccessKeySecret
 
 # Not in `TABLES`: nobody keeps these, and none lives longer than 36 hours, so that no change of domain keys rewraps them.
@@ -143,8 +144,7 @@ def parse_token(access_key_id: str, token: bytes, tag: Tag) -> Opened:
     sealed = body[sealed_start : sealed_start + int.from_bytes(body[claims_end:sealed_start])]
     try:
         return Opened(_decode(encoded_claims), encoded_claims, sealed)
-    # Of a later version of the service, which could say more; the second for text that is not UTF-8.
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:  # Of a later version of the service, which could say more.
         raise SessionTokenError from None
 
 

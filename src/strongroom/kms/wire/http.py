@@ -301,8 +301,17 @@ class HttpConnection(asyncio.Protocol):
         if b"transfer-encoding" in names.place_of or b"upgrade" in names.place_of:
             raise _BrokenError(400)
         # Behind an answer that is still due it would be read as that one's; such a client sends its body anyway.
-        if b"expect" in names.place_of and not self._busy:
+        if b"expect" in names.place_of and not self._busy and self._awaits_leave(names):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _awaits_leave(self, names: HeaderNames) -> bool:
+        """Whether a client sends its body once it is told to: who did not ask would take that for the answer.
+
+        RFC 9110 10.1.1: there is one thing to expect, a client of 1.0 cannot, and without a body nobody does.
+        """
+        expected = self._values[names.place_of[b"expect"]].lower()
+        length = b"" if names.length_place is None else self._values[names.length_place].strip(b"0")
+        return bool(length) and expected == b"100-continue" and self._parser.get_http_version() == "1.1"
 
     def on_body(self, body: bytes) -> None:
         self._body_length += len(body)
