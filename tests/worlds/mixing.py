@@ -25,7 +25,7 @@ LIMITS: Final = "keys_max = 60\ngrants_per_key_max = 20\naliases_per_key_max = 2
 _KEYS: Final = 40
 # Of them, so many keep their state, so that most cryptography succeeds.
 _STEADY: Final = 20
-_FORM: Final = (b"Content-Type", b"application/x-www-form-urlencoded; charset=utf-8")
+FORM: Final = (b"Content-Type", b"application/x-www-form-urlencoded; charset=utf-8")
 _CRYPTOGRAPHY: Final = ("Encrypt", "Decrypt", "GenerateDataKey", "ReEncrypt", "GenerateRandom")
 _STATES: Final = frozenset({"DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
 _NOBODY: Final = "AKIANOBODY"
@@ -121,16 +121,10 @@ class Mixer(threading.Thread):
     # ── IAM and STS ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _form(self, service: str, action: str, who: dict[str, str] | None = None, /, **members: str) -> Answer:
-        version = {"iam": "2010-05-08", "sts": "2011-06-15"}[service]
-        body = urlencode({"Action": action, "Version": version, **members}).encode()
-        return self._note(action, self._send(body, [_FORM], who, service=service))
+        return self._note(action, self._send(form_body(service, action, **members), [FORM], who, service=service))
 
     def _send(self, body: bytes, headers: list[tuple[bytes, bytes]], who: dict[str, str] | None, **more: Any) -> Answer:
-        if who is not None:
-            more |= {"access_key_id": who["AccessKeyId"], "secret": who["SecretAccessKey"]}
-            token = who.get("SessionToken")
-            headers = [*headers, *([(b"X-Amz-Security-Token", token.encode())] if token else [])]
-        return self._kms.send(body, headers, **more)
+        return send_as(self._kms, body, headers, who, **more)
 
     def _any_of_iam(self) -> None:
         choice = self._random.choice
@@ -156,7 +150,7 @@ class Mixer(threading.Thread):
         text = document(statement("kms:*", "sts:*"))
         self._form("iam", "PutUserPolicy", UserName=name, PolicyName="own", PolicyDocument=text)
         made = self._form("iam", "CreateAccessKey", UserName=name)
-        user = _credentials(made)
+        user = credentials_in(made)
         if user is not None:
             for _ in range(3):
                 self._note("as a user", self._send(b"{}", call_headers("ListKeys"), user))
@@ -171,7 +165,7 @@ class Mixer(threading.Thread):
 
     def _begin(self, who: dict[str, str] | None, action: str, **members: str) -> None:
         """A session that is used twice and never again."""
-        session = _credentials(self._form("sts", action, who, **members))
+        session = credentials_in(self._form("sts", action, who, **members))
         if session is not None:
             for _ in range(2):
                 self._note("in a session", self._send(b"{}", call_headers("ListKeys"), session))
@@ -189,7 +183,24 @@ class Mixer(threading.Thread):
 _POLICY: Final = document({"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "kms:*", "Resource": "*"})
 
 
-def _credentials(answer: Answer) -> dict[str, str] | None:
+def form_body(service: str, action: str, **members: str) -> bytes:
+    """Of a request of IAM or STS."""
+    version = {"iam": "2010-05-08", "sts": "2011-06-15"}[service]
+    return urlencode({"Action": action, "Version": version, **members}).encode()
+
+
+def send_as(
+    kms: RawKms, body: bytes, headers: list[tuple[bytes, bytes]], who: dict[str, str] | None, **more: Any
+) -> Answer:
+    """As the account's root, or with the credentials that an answer held."""
+    if who is not None:
+        more |= {"access_key_id": who["AccessKeyId"], "secret": who["SecretAccessKey"]}
+        token = who.get("SessionToken")
+        headers = [*headers, *([(b"X-Amz-Security-Token", token.encode())] if token else [])]
+    return kms.send(body, headers, **more)
+
+
+def credentials_in(answer: Answer) -> dict[str, str] | None:
     """What an answer gives somebody; None where it was refused."""
     if answer.status != 200:
         return None

@@ -315,8 +315,8 @@ if any(name in sys.orig_argv for name in ("strongroom.kms", "strongroom.hsm")):
     machine = time.time
     time.time = lambda: machine() + struct.unpack_from("d", offset)[0]
 if "strongroom.kms" in sys.orig_argv:
-    from strongroom.kms.chores import region_chores
-    region_chores.INTERVAL_S = 0.5
+    from strongroom.kms.chores import access_key_flush, region_chores
+    access_key_flush.INTERVAL_S = region_chores.INTERVAL_S = 0.5
 """
 
 
@@ -345,13 +345,13 @@ def clock_jumps(*hours: float) -> Trouble:
         total = 0.0
         for jump in hours:
             total += jump
-            _set_clock(installation, scene, total * HOUR_S)
+            _set_clocks(installation, scene, total * HOUR_S)
             # Both workers' chores have looked, several times.
             scene.newcomer.wait_for_calm(scene.patience_s)
             if abs(jump) > 24:
                 wait_until(lambda: _is_held(installation), scene.patience_s, "destructive chores held")
             scene.newcomer.wait_for(3 * _SERVED, within_s=scene.patience_s)
-        _set_clock(installation, scene, 0.0)
+        _set_clocks(installation, scene, 0.0)
         scene.newcomer.wait_for_calm(scene.patience_s)
         with Raw(installation.port) as raw:
             state = raw.call("DescribeKey", {"KeyId": doomed})
@@ -361,9 +361,14 @@ def clock_jumps(*hours: float) -> Trouble:
     return Trouble(bring, frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"}))
 
 
-def _set_clock(installation: Installation, scene: Scene, offset_s: float) -> None:
+def set_clock(installation: Installation, offset_s: float) -> None:
+    """So far from the machine's, at once."""
     with _offset_file(installation).open("r+b") as file:
         os.pwrite(file.fileno(), struct.pack("d", offset_s), 0)
+
+
+def _set_clocks(installation: Installation, scene: Scene, offset_s: float) -> None:
+    set_clock(installation, offset_s)
     scene.newcomer.offset_s = offset_s
 
 

@@ -102,7 +102,7 @@ class App:
         service = home.service
         lookup = Lookup(service.identities, service.main_account, self._configured.organization)
         self._credentials = Credentials(service.directory, service.link, service.gate, lookup, self._clock)
-        self._key_flush = AccessKeyFlush(service.identities, service.directory.key_uses)
+        self._key_flush = AccessKeyFlush(service.identities, service.directory.key_uses, self._credentials.is_known)
         telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
         self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
         wanted = TLS_CONNECTIONS_MAX if config.tls_certificate else CONNECTIONS_MAX
@@ -156,6 +156,7 @@ class App:
             repeat(self._config.audit_head_interval_s, "signing the audit head", self._sign_head),
             repeat(1.0, "sweeping", self._sweep),
             repeat(KEY_FLUSH_S, "storing last uses of access keys", self._key_flush.run),
+            repeat(KEY_FLUSH_S, "forgetting sessions that are over", self._credentials.forget_ended),
         ]
         if self._config.audit_keep_days:
             guard, days = self._chores[0].guard, self._config.audit_keep_days  # The home region's chores began first.

@@ -90,6 +90,17 @@ class Credentials:
             raise Refused("UnrecognizedClientException", INVALID)
         return known
 
+    def is_known(self, access_key_id: str) -> bool:
+        """Whether whose it is need not be looked up."""
+        return self._directory.known_principal(access_key_id) is not None
+
+    async def forget_ended(self) -> None:
+        """Sessions that are over, again and again: they would stay until others need their room, and nobody uses them."""
+        now_s = self._clock()
+        self._directory.forget_principals(
+            lambda entry: entry.session is not None and now_s >= entry.session.claims.expires_at_s
+        )
+
     async def _load_session(self, access_key_id: str, session_token: bytes | None) -> PrincipalEntry | None:
         """1. the token is of this home and for this key, 2. still valid, 3. of somebody who exists, 4. opened by the HSM."""
         directory = self._directory

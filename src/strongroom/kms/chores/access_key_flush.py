@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from strongroom.kms.identities.key_uses import KeyUse, KeyUses
@@ -17,9 +18,11 @@ LAST_FLUSH_S_MAX: Final = 2.0
 class AccessKeyFlush:
     """One worker's, in the home region, where access keys are."""
 
-    def __init__(self, store: Store, uses: KeyUses) -> None:
+    def __init__(self, store: Store, uses: KeyUses, is_known: Callable[[str], bool]) -> None:
+        """`is_known` says whether this worker keeps whose an access key is."""
         self._store: Final = store
         self._uses: Final = uses
+        self._is_known: Final = is_known
         # A stop flushes too, perhaps while a flush is under way.
         self._lock = asyncio.Lock()
 
@@ -28,6 +31,7 @@ class AccessKeyFlush:
         async with self._lock:
             for access_key_id, use in self._uses.unstored():
                 await self._store_one(access_key_id, use)
+            self._uses.forget_stored(self._is_known)
 
     async def _store_one(self, access_key_id: str, use: KeyUse) -> None:
         used_at_s, signed = use.at_s, use.signed

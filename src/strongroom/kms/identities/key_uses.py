@@ -7,6 +7,7 @@ another worker's a flush later. What a crash takes, it takes: AWS does not promi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -26,10 +27,13 @@ class KeyUse(msgspec.Struct, eq=False, gc=False):
 
 
 class KeyUses:
-    """By access key id; as many as permanent keys were used since the start, and those are few per user."""
+    """By access key id: of keys that this worker knows, and of those whose last use is not stored yet."""
 
     def __init__(self) -> None:
         self._uses: Final[dict[str, KeyUse]] = {}
+
+    def __len__(self) -> int:
+        return len(self._uses)
 
     def of(self, access_key_id: str) -> KeyUse:
         """Where to note uses of a permanent key."""
@@ -42,6 +46,13 @@ class KeyUses:
     def forget(self, access_key_id: str) -> None:
         """The key is gone."""
         self._uses.pop(access_key_id, None)
+
+    def forget_stored(self, is_known: Callable[[str], bool]) -> None:
+        """Of whom this worker does not know any more: nobody can note another use there, and the store has the last."""
+        stored = [access_key_id for access_key_id, use in self._uses.items() if use.at_s <= use.stored_at_s]
+        for access_key_id in stored:
+            if not is_known(access_key_id):
+                self.forget(access_key_id)
 
     async def last(self, store: Store, access_key_id: str) -> tuple[float, str, str] | None:
         """The newest use that this worker knows of: when, of which service, in which region."""

@@ -254,6 +254,10 @@ class _Cache(Generic[K, V]):
         if value is not None:
             self._weight -= self._weigh(value)
 
+    def forget_where(self, is_over: Callable[[V], bool]) -> None:
+        for key in [key for key, value in self._entries.items() if is_over(value)]:
+            self.forget(key)
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -296,7 +300,7 @@ class Directory:
             "references": self._references,
             "principals": self._principals,
         }
-        return {name: len(cache) for name, cache in caches.items()}
+        return {name: len(cache) for name, cache in caches.items()} | {"key_uses": len(self.key_uses)}
 
     # ── freshness ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -467,6 +471,10 @@ class Directory:
     def keep_principal(self, access_key_id: str, entry: PrincipalEntry, generation: int) -> None:
         if generation == self._generation:
             self._principals.put(access_key_id, entry)
+
+    def forget_principals(self, is_over: Callable[[PrincipalEntry], bool]) -> None:
+        """Whom nobody will be again."""
+        self._principals.forget_where(is_over)
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
