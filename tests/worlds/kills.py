@@ -2,13 +2,14 @@
 
 A chain is one installation, the load of `load.py` with somebody of `people.py`, and one kill after the other at random
 moments. Who starts the supervisor again is the experiment, at once, as a service manager would. What the chain found is
-judged under five heads, each of which is empty where nothing was wrong:
+judged under six heads, each of which is empty where nothing was wrong:
 
 - lost: what was acknowledged and is not there, or was undone, or credentials that lie;
 - unopened: a ciphertext that was acknowledged and does not open;
 - stray: an answer of 500 or above to a request that was not under way at a kill, unless the HSM was away for longer than
   an answer may take; a broken connection while nothing was away; any refusal of the caller;
 - trail: what `audit verify` objects to, and answers that it does not hold, or holds twice, or without an intent;
+- ended: a supervisor that ended although nobody killed it;
 - late: outages longer than promised, on this machine with what it has to do.
 """
 
@@ -82,6 +83,8 @@ _DOES_NOT_WAIT: Final = f"""\
         if self._active is None and self.stats.frames:
             raise DependencyTimeoutException
 {_WAITS}"""
+_OUTLIVES: Final = "            if not self._served and not self._stopping:\n"
+_DOES_NOT_OUTLIVE: Final = "            if not self._stopping:\n"
 _RECORDS: Final = '            self._writable_segment().write(b"".join(lines), self._reserve.release)\n'
 _RECORDS_LATER: Final = """\
             later = (b"".join(lines), self._reserve.release)
@@ -94,6 +97,7 @@ FAULTS: Final = {
     ),
     "key-of-one-start": Fault("hsm/vault/customer_data.py", _DERIVES, _DERIVES_FOR_NOW, "hsm", "unopened"),
     "no-waiting-for-the-hsm": Fault("kms/hsm_link/link.py", _WAITS, _DOES_NOT_WAIT, "hsm", "stray"),
+    "a-death-ends-it-all": Fault("supervisor/supervise.py", _OUTLIVES, _DOES_NOT_OUTLIVE, "kms", "ended"),
     "answer-before-record": Fault("kms/audit/log.py", _RECORDS, _RECORDS_LATER, "kms", "trail"),
 }
 
@@ -129,8 +133,8 @@ class Findings:
 
     plan: Plan
     outages: list[Outage] = field(default_factory=list)
-    # Starts that ended before they served.
-    starts_given_up: int = 0
+    # How often a supervisor ended that nobody killed.
+    ended: int = 0
     acknowledged: int = 0
     subjects: Counter[str] = field(default_factory=Counter)
     operations: set[str] = field(default_factory=set)
@@ -160,7 +164,7 @@ class Findings:
             "failed": len(self.failures),
             "failed_in_flight": {actor: self.in_flight(actor) for actor in self.plan.actors},
             "answers_of_500_and_above": sum(f.status >= 500 for f in self.failures),
-            "starts_given_up": self.starts_given_up,
+            "ended": self.ended,
             "serving_again_s": {actor: quantiles(self.of(actor)) for actor in self.plan.actors},
             "machine": quantiles(sorted(outage.late_s / SERVES_AGAIN_S_MAX for outage in self.outages)),
             "over_two_seconds": sum(outage.seconds > SERVES_AGAIN_S_MAX for outage in self.outages),
@@ -208,6 +212,7 @@ class Chain:
                 key_id = kms.create_key()["KeyMetadata"]["KeyId"]
             with load(installation, plan.seed * 1000, people=1) as ledger:
                 self._go_on(key_id, ledger)
+            self._wait_until_all_serve()
             lost = ledger.losses(installation)
             installation.stop()
             self._judge(ledger, lost)
@@ -271,8 +276,13 @@ class Chain:
     def _kill_supervisor(self) -> None:
         process = self._installation.process
         assert process is not None
+        children = [*self._installation.pids_of("hsm").values(), *self._installation.pids_of("kms").values()]
         process.kill()
         process.wait()
+        # They die with it, and a service manager waits for them.
+        deadline = time.monotonic() + START_S_MAX
+        while any(map(_is_alive, children)) and time.monotonic() < deadline:
+            time.sleep(0.002)
         self._installation.launch()
 
     def _wait_for(self, actor: str) -> list[int]:
@@ -287,8 +297,16 @@ class Chain:
         process = self._installation.process
         assert process is not None
         if process.poll() is not None:
-            self.findings.starts_given_up += 1
+            self.findings.ended += 1
             self._installation.launch()
+
+    def _wait_until_all_serve(self) -> None:
+        """As a start does: what is asked next is not to meet with the last kill."""
+        deadline = time.monotonic() + START_S_MAX
+        while len(self._installation.pids_of("kms")) < self._plan.workers or not self._installation.is_ready():
+            assert time.monotonic() < deadline, self._installation.output.read_text()
+            self._start_if_it_ended()
+            time.sleep(0.02)
 
     # ── the judge ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -308,8 +326,17 @@ class Chain:
                 if not any(_explains(outage, f) for outage in findings.outages)
             ],
             "trail": [*problems, *unrecorded(installation, ledger.answered)],
+            "ended": [f"{findings.ended} times"] * bool(findings.ended),
             "late": [f"{o.actor} {o.seconds:.2f} s" for o in findings.outages if o.seconds > o.late_s],
         }
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie is not: its sockets are closed."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _explains(outage: Outage, failure: Failure) -> bool:
@@ -389,7 +416,7 @@ def main() -> None:
     print(json.dumps(findings.figures()))
     found = {head: found[:20] for head, found in findings.heads.items() if found}
     print(json.dumps(found, indent=1), file=sys.stderr)
-    if found.keys() - {"late"} or findings.starts_given_up:
+    if found.keys() - {"late"} or findings.ended:
         Path("kills.output").write_text(findings.words)
     sys.exit(bool(found))
 

@@ -53,6 +53,8 @@ class Supervisor:
         self._wake, self._signals = socket.socketpair()
         # The start's own half, in which whatever cannot be started ends it all.
         self._starting = True
+        # Whether a worker has served: what there was to make is made, and whatever dies from here on is started again.
+        self._served = False
         self._announced = False
         self._stopping = False
 
@@ -272,7 +274,7 @@ class Supervisor:
             message = worker.hear()
         except EOFError:
             self._forget_channel(worker)
-            if not self._announced and not self._stopping:
+            if not self._served and not self._stopping:
                 raise HomeError("the service did not start; its own words are above") from None
             return
         if message is None:
@@ -287,6 +289,7 @@ class Supervisor:
                 self._on_wanted(worker, message.region)
 
     def _on_ready(self) -> None:
+        self._served = True
         self.home.note_store()
         for worker in self._workers:
             if worker.process is None and worker.due_s is None:
@@ -313,7 +316,7 @@ class Supervisor:
     def _on_late(self, worker: Worker) -> None:
         """A first start that takes too long is given up; a later one is ended, and so started again like any that died."""
         self._forget_channel(worker)
-        if not self._announced:
+        if not self._served:
             raise HomeError("the service does not start; its own words are above")
         _say(f"{worker.name} does not start in time")
         if worker.process is not None:
