@@ -36,7 +36,7 @@ class Call(msgspec.Struct, eq=False, gc=False):
     principal_entry: PrincipalEntry
     origin: Origin
     admissions: list[Admission] = []
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] | msgspec.Struct | None = None
     # The keys that the call is about, and what came of it.
     touched: list[KeyEntry] = []
     key_material_id: str | None = None
