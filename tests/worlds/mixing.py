@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from collections import Counter, deque
 from contextlib import closing
 from typing import Any, Final
@@ -21,7 +22,10 @@ from testkit.identities import ROOT, document, statement, trust
 from testkit.installation import ACCOUNT, Installation
 from testkit.raw import Answer, RawKms, b64, call_headers, key_arn
 
-LIMITS: Final = "keys_max = 60\ngrants_per_key_max = 20\naliases_per_key_max = 20\nusers_max = 50\nroles_max = 20\n"
+LIMITS: Final = (
+    "keys_max = 60\ngrants_per_key_max = 20\naliases_per_key_max = 20\non_demand_rotations_max = 3\n"
+    "users_max = 50\nroles_max = 20\n"
+)
 _KEYS: Final = 40
 # Of them, so many keep their state, so that most cryptography succeeds.
 _STEADY: Final = 20
@@ -41,7 +45,10 @@ def populate(installation: Installation) -> list[str]:
 class Mixer(threading.Thread):
     """One client."""
 
-    def __init__(self, installation: Installation, key_ids: list[str], seed: int, requests: int) -> None:
+    def __init__(
+        self, installation: Installation, key_ids: list[str], seed: int, requests: int, per_s: float | None = None
+    ) -> None:
+        """At its own speed, or so many requests a second; then with fewer of those that fill caches."""
         super().__init__(name=f"mixer-{seed}")
         self.asked = 0
         self.outcomes: Counter[tuple[str, int]] = Counter()
@@ -49,23 +56,29 @@ class Mixer(threading.Thread):
         self._random = random.Random(seed)
         self._kms = RawKms(installation)
         self._key_ids = key_ids
-        self._requests = requests
+        self.requests = requests
+        self._per_s = per_s
         self._blobs: deque[tuple[str, dict[str, str]]] = deque(maxlen=100)
         self._grants: deque[tuple[str, str]] = deque(maxlen=200)
         self._user = f"user-{seed}"
         self._role = f"role-{seed}"
 
     def run(self) -> None:
+        filling = 1 if self._per_s else 4
         acts = [(self._cryptography, 60), (self._any_of_kms, 25), (self._any_of_iam, 4), (self._any_of_sts, 2)]
-        acts += [(self._session, 2), (self._life_of_a_user, 0.5), (self._stranger, 3)]
+        acts += [(self._session, 2 * filling), (self._life_of_a_user, 0.5), (self._stranger, 3)]
+        acts += [(self._newcomer, filling), (self._put_policy, filling)]
         chosen, weights = zip(*acts, strict=True)
         try:
             with closing(self._kms):
                 self._form("iam", "CreateRole", RoleName=self._role, AssumeRolePolicyDocument=trust())
                 text = document(statement("kms:*"))
                 self._form("iam", "PutRolePolicy", RoleName=self._role, PolicyName="own", PolicyDocument=text)
-                while self.asked < self._requests:
+                began_s = time.monotonic()
+                while self.asked < self.requests:
                     self._random.choices(chosen, weights)[0]()
+                    if self._per_s:
+                        time.sleep(max(0.0, began_s + self.asked / self._per_s - time.monotonic()))
         except BaseException as error:  # noqa: BLE001 -- told to the test, which fails with it.
             self.error = error
 
@@ -104,7 +117,7 @@ class Mixer(threading.Thread):
         body |= {"Tags": [{"TagKey": choice(_WORDS), "TagValue": choice(_WORDS)}], "TagKeys": [choice(_WORDS)]}
         body |= {"PendingWindowInDays": 7, "RotationPeriodInDays": 90, "RetiringPrincipal": ROOT, "Limit": 20}
         body |= {"GranteePrincipal": ROOT, "Operations": ["Decrypt"], "DestinationKeyId": choice(steady)}
-        body |= {"DestinationEncryptionContext": context, "PolicyName": "default", "Policy": _POLICY}
+        body |= {"DestinationEncryptionContext": context, "PolicyName": "default", "Policy": self._key_policy()}
         body |= {"NumberOfBytes": 32} if operation == "GenerateRandom" else {}
         body |= {"KeySpec": "AES_256"} if operation.startswith("GenerateDataKey") else {}
         if operation in {"Decrypt", "ReEncrypt"} and self._blobs:
@@ -117,6 +130,14 @@ class Mixer(threading.Thread):
         if operation == "ListAliases":
             del body["KeyId"]
         return body
+
+    def _key_policy(self) -> str:
+        """Nobody had it before; of some, decisions depend on a value that callers choose."""
+        more = self._random.choice(({}, {"Condition": {"StringNotEquals": {"kms:EncryptionContext:word-1": "none"}}}))
+        return document(_EVERYTHING | more | {"Sid": f"S{self._random.getrandbits(64)}"})
+
+    def _put_policy(self) -> None:
+        self._ask("PutKeyPolicy")
 
     # ── IAM and STS ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,7 +182,8 @@ class Mixer(threading.Thread):
 
     def _session(self) -> None:
         action = self._random.choice(("GetSessionToken", "GetFederationToken"))
-        self._begin(None, action, Name="somebody", Policy=document(statement("kms:*")))
+        text = document(statement("kms:*", Sid=f"S{self._random.getrandbits(64)}"))
+        self._begin(None, action, Name="somebody", Policy=text)
 
     def _begin(self, who: dict[str, str] | None, action: str, **members: str) -> None:
         """A session that is used twice and never again."""
@@ -170,7 +192,13 @@ class Mixer(threading.Thread):
             for _ in range(2):
                 self._note("in a session", self._send(b"{}", call_headers("ListKeys"), session))
 
-    # ── strangers ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── newcomers and strangers ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _newcomer(self) -> None:
+        """Somebody known, with another client at every request."""
+        name = f"{self._random.getrandbits(64):016X}".encode()
+        headers = [*call_headers("ListKeys"), (b"User-Agent", name), (b"X-" + name, b"x")]
+        self._note("as a newcomer", self._kms.send(b"{}", headers))
 
     def _stranger(self) -> None:
         """A key that nobody has, a wrong secret, another name at every request."""
@@ -180,7 +208,7 @@ class Mixer(threading.Thread):
         self._note("as a stranger", self._kms.send(b"{}", headers, **signing))
 
 
-_POLICY: Final = document({"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "kms:*", "Resource": "*"})
+_EVERYTHING: Final = {"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "kms:*", "Resource": "*"}
 
 
 def form_body(service: str, action: str, **members: str) -> bytes:
