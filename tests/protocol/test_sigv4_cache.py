@@ -185,6 +185,16 @@ def test_a_removed_access_key_is_never_served_from_the_cache():
     assert verifier.verify(signed_request(), NOW_S, SECRETS.get, SERVICES)
 
 
+def test_who_is_forgotten_leaves_no_secret_and_takes_the_long_way_once():
+    verifier = known_client()
+    assert verifier.verify(signed_request(), NOW_S, SECRETS.get, SERVICES)
+    assert verifier._heads_kept == 1
+    verifier.forget()
+    assert (verifier._known, verifier._heads_kept) == ({}, 0)
+    assert verifier.verify(signed_request(), NOW_S, SECRETS.get, SERVICES).access_key_id == ACCESS_KEY_ID
+    assert len(verifier._known) == 1
+
+
 def test_the_secret_is_asked_for_on_every_request():
     asked: list[str] = []
 

@@ -108,6 +108,7 @@ class Dispatcher:
         self._ids = ids
         self._telemetry = telemetry
         self._verifier = Verifier()
+        self._principals_forgotten = 0
         self._turns = Turns()
         self._query = QueryCalls(home, ids, self._turns, _as_fault, renew=credentials.renewed)
         self._arrived: list[tuple[HttpConnection, HttpRequest]] = []
@@ -134,6 +135,9 @@ class Dispatcher:
 
     def _run_fresh(self) -> None:
         arrived, self._arrived = self._arrived, []
+        if self._principals_forgotten != self._directory.principals_forgotten:
+            self._principals_forgotten = self._directory.principals_forgotten
+            self._verifier.forget()
         now_s = time.perf_counter()
 
         def begin() -> None:

@@ -144,7 +144,8 @@ class Trail:
         self._ids = ids
         self._times = EventTimes()
         self._templates: dict[tuple[str, str, bool], CallTemplate] = {}
-        self._identities: dict[PrincipalEntry, bytes] = {}
+        # By the entry's number: an entry that was kept here would outlive being forgotten, with the secret in it.
+        self._identities: dict[int, bytes] = {}
 
     async def intent(self, call: Call) -> None:
         """Record that a mutation was decided and is about to happen.
@@ -250,9 +251,9 @@ class Trail:
         )
 
     def _identity(self, entry: PrincipalEntry) -> bytes:
-        part = self._identities.get(entry)
+        part = self._identities.get(entry.number)
         if part is None:
-            part = _keep(self._identities, entry, encode(user_identity(entry)))
+            part = _keep(self._identities, entry.number, encode(user_identity(entry)))
         return part
 
     def _touched_part(self, call: Call) -> bytes:

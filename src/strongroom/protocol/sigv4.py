@@ -163,6 +163,11 @@ class Verifier:
         self._normalize_path = normalize_path
         self._cached_max = cached_max
 
+    def forget(self) -> None:
+        """Whoever signed so far, with secrets and signing keys: some of them may be nobody any more."""
+        self._known.clear()
+        self._heads_kept = 0
+
     def verify(self, request: HttpRequest, now_s: float, find_secret: FindSecret, services: frozenset[str]) -> Verified:
         """Answer who signed the request, or raise Refused.
 

@@ -286,6 +286,8 @@ class Directory:
         # record changes.
         self._references: _Cache[tuple[str, str], KeyEntry] = _Cache(_weight_of_key)
         self._principals: _Cache[str, PrincipalEntry] = _Cache(_weight_of_principal)
+        # How often some were forgotten: whoever keeps a secret of theirs does as much.
+        self.principals_forgotten = 0
         # Of this region's callers; only the home region has any.
         self.key_uses: Final = KeyUses()
         # Grows with every change seen: a read that was under way when it grew is not kept.
@@ -327,6 +329,7 @@ class Directory:
 
     def _forget_all(self) -> None:
         self._generation += 1
+        self.principals_forgotten += 1
         for count in (*self._key_counts.values(), *self._grant_counts.values()):
             count.forget()
         for cache in (self._keys, self._owners, self._aliases, self._references, self._principals):
@@ -353,8 +356,10 @@ class Directory:
         elif change.kind is AliasRecord:
             self._aliases.forget((str(identity[0]), str(identity[2])))
         elif change.kind is AccessKeyRecord:
+            self.principals_forgotten += 1
             self._principals.forget(str(identity[0]))
         elif change.kind in _IDENTITIES:
+            self.principals_forgotten += 1
             self._principals.clear()
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -474,7 +479,10 @@ class Directory:
 
     def forget_principals(self, is_over: Callable[[PrincipalEntry], bool]) -> None:
         """Whom nobody will be again."""
+        known = len(self._principals)
         self._principals.forget_where(is_over)
+        if len(self._principals) < known:
+            self.principals_forgotten += 1
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
