@@ -386,6 +386,35 @@ def test_strangers_fail_only_so_often_in_a_second_and_lock_nobody_else_out(issue
     asyncio.run(scene())
 
 
+def test_what_a_pod_would_get_is_explained_without_a_token(own: Installation, issuer: Issuer) -> None:
+    role = make_role(own, text=trust_of({"StringEquals": {f"{NAME}:sub": SUBJECT}}))
+
+    def explain(principal: str, action: str, *words: str) -> tuple[int, str]:
+        asked = ("explain", "--principal", principal, "--action", action, *words, "--home", str(own.home))
+        done = own.cli("iam", *asked, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    on_role = ("sts:AssumeRoleWithWebIdentity", "--resource", role["Arn"])
+    assert explain(ARN, *on_role, "--context", f"{NAME}:sub={SUBJECT}")[0] == 0
+    assert assume(own, role, issuer.token())
+    for words, found in (((), "absent"), (("--context", f"{NAME}:sub=another"), "'another'")):
+        code, told = explain(ARN, *on_role, *words)
+        assert code == 3
+        assert f"StringEquals held for {NAME}:sub, which is {found}, against '{SUBJECT}'" in told
+        assert "The role's half, its trust policy: refuses." in told
+        assert "The caller's half" not in told
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+    assert "Whoever signs is not looked at" in explain(root, *on_role)[1]
+    for principal, asked, said in (
+        (ARN, ("sts:AssumeRole", *on_role[1:]), "a web identity can ask for no sts:AssumeRole"),
+        (ARN, ("kms:Decrypt", "--key", "alias/a"), "a web identity can use no key before it has assumed a role"),
+        (ARN + "x", on_role, f"there is no {ARN}x"),
+        (f"arn:aws:iam::{ACCOUNT}:oidc-provider/elsewhere.example.com", on_role, "there is no"),
+    ):
+        code, told = explain(principal, *asked)
+        assert (code, said in told) == (1, True)
+
+
 # ── the configuration ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

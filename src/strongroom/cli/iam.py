@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple
 
 from strongroom.cli import accounts, explain
 from strongroom.cli.admin_socket import AdminRefusedError, ask
+from strongroom.cli.documents import DocumentError, read_document
 from strongroom.cli.iam_actions import ACTIONS
 
 _TAG: Final = re.compile(r"Key=(?P<Key>[^,]*),Value=(?P<Value>.*)", re.DOTALL)
-_FILE: Final = "file://"
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # What stands behind an option, by what the table of actions calls it.
 _HELP: Final = {
@@ -105,7 +105,7 @@ def _run(parsed: argparse.Namespace, home: Path) -> int:
         given = {option: getattr(parsed, option.member) for option in _options(ACTIONS[action])}
         form = dict(pair for option, value in given.items() if value is not None for pair in _parameters(option, value))
         result = _ask(home, parsed.account, action, form, follows="Marker" not in form and "MaxItems" not in form)
-    except (AdminRefusedError, _OptionError) as refused:
+    except (AdminRefusedError, DocumentError, _OptionError) as refused:
         print(f"strongroom: {refused}", file=sys.stderr)
         return 1
     for line in [json.dumps(result)] if parsed.json else _lines(result):
@@ -122,7 +122,7 @@ def _parameters(option: _Option, value: Any) -> Iterator[tuple[str, str]]:
         case "flag":
             yield option.member, "true" if value else "false"
         case "document":
-            yield option.member, _document(value)
+            yield option.member, read_document(value)
         case "texts":
             yield from ((f"{option.member}.member.{number}", text) for number, text in enumerate(value, 1))
         case "tags":
@@ -133,16 +133,6 @@ def _parameters(option: _Option, value: Any) -> Iterator[tuple[str, str]]:
                 yield from ((f"{option.member}.member.{number}.{part}", tag[part]) for part in ("Key", "Value"))
         case _:
             yield option.member, value
-
-
-def _document(value: str) -> str:
-    """The text itself, or what the file holds that it names, with `file://` or without."""
-    if value.lstrip().startswith("{"):
-        return value
-    try:
-        return Path(value.removeprefix(_FILE)).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _OptionError(f"the document {value!r} cannot be read: {error}") from None
 
 
 def _ask(home: Path, account: str, action: str, form: dict[str, str], *, follows: bool) -> dict[str, Any]:

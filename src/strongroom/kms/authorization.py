@@ -228,6 +228,10 @@ class Authorization:
         )
         return explain(msgspec.structs.replace(question, context=StatedContext(stated, derived)))
 
+    def question_on_identity(self, call: Call, demand: OnIdentity) -> Question:
+        """What `require_on_identity` would decide; no leave to do anything."""
+        return self._on_identity(call, demand)
+
     # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def unseen_ciphertext(self, call: Call, action: str) -> AccessDeniedException:

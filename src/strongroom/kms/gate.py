@@ -85,6 +85,7 @@ class Gate:
         self.find_grant: Final = self._references.find_grant
         self.would_allow: Final = self._authorization.would_allow
         self.explain: Final = self._authorization.explain
+        self.question_on_identity: Final = self._authorization.question_on_identity
 
     def admit_known(self, call: Call, demands: Sequence[Demand]) -> bool:
         """The short way of `admit` for one key by a reference and a caller that were admitted before; or no opinion."""

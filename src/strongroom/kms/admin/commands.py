@@ -14,7 +14,8 @@ import msgspec
 from strongroom.boundary.control import StatusReport
 from strongroom.boundary.control import decode_answer as decode_report
 from strongroom.boundary.messages import GetHsmStatus, StatusAnswer
-from strongroom.kms.admin.explanation import Explanation, NotExplainedError, explain
+from strongroom.kms.admin.askers import Askers, NotExplainedError
+from strongroom.kms.admin.explanation import Asked, Explanation, explain
 from strongroom.kms.admin.identities import IdentityCommands, operator_entry
 from strongroom.kms.admin.inspection import SECTIONS, Inspection, Page
 from strongroom.kms.audit.events import EventIds, Origin
@@ -46,7 +47,7 @@ class AdminCommands:
         self._regions = regions
         self._service: Final[Service] = regions.home.service
         self._identities: Final = IdentityCommands(self._service)
-        self._lookup: Final = lookup
+        self._askers: Final = Askers(lookup, self._service.configured.providers)
         self._trail: Final[Trail] = regions.home.service.trail
         self._ids = ids
         self._worker = worker
@@ -85,12 +86,21 @@ class AdminCommands:
         return await self._identities.list_accounts()
 
     async def explain(
-        self, call: Call, principal: str, action: str, key: str, context: str, region: str
+        self,
+        call: Call,
+        principal: str,
+        action: str,
+        key: str,
+        resource: str,
+        context: str,
+        session_policies: str,
+        region: str,
     ) -> Explanation:
-        """Would this principal be allowed; `context` is a JSON list of texts `name=value`."""
+        """Would this principal be allowed; `context` is a JSON list of `name=value`, `session_policies` one of texts."""
         try:
-            pairs = msgspec.json.decode(context, type=list[str])
-            return await explain(self._open(region), self._lookup, principal, action, key, pairs)
+            pairs, policies = (tuple(msgspec.json.decode(text, type=list[str])) for text in (context, session_policies))
+            asked = Asked(principal, action, key, resource, pairs, policies)
+            return await explain(self._open(region), self._askers, asked)
         except (NotExplainedError, msgspec.MsgspecError) as error:
             raise AdminError(str(error)) from None
 

@@ -9,40 +9,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from strongroom.boundary.secret import AccessKeySecret
+from strongroom.kms.admin.askers import Askers, NotExplainedError
+from strongroom.kms.admin.identity_explanation import explain_on_identity
 from strongroom.kms.audit.events import Origin
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
 from strongroom.kms.iam.condition_keys import KEYS_BY_ACTION
 from strongroom.kms.iam.explain import format_trace
 from strongroom.kms.iam.patterns import fold
-from strongroom.kms.iam.principals import PrincipalKind, role_session_principal
-from strongroom.kms.identities.arns import arn_of
-from strongroom.kms.identities.lookup import Identity, Lookup
-from strongroom.kms.identities.records import RoleRecord
-from strongroom.kms.keys.directory import KeyEntry, PrincipalEntry
+from strongroom.kms.iam.principals import PrincipalKind
+from strongroom.kms.identities.lookup import Identity
+from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.repositories import KeyState
 from strongroom.kms.service import Service
 
 _ACTIONS: Final = frozenset(map(fold, KEYS_BY_ACTION))
+_OF_IDENTITIES: Final = ("iam:", "sts:")
 # What every request has, and this one would have from here.
 _ASSUMED: Final = {"aws:SourceIp": "127.0.0.1"}
 _CONDITION_KEY: Final = re.compile(r"(?:aws|kms|sts|iam):.+", re.ASCII)
-# Of a role that is asked about by its own ARN: what it may, any of its sessions may.
-_ANY_SESSION: Final = "any"
-_ARN: Final = re.compile(
-    r"arn:aws:(?:iam::(?P<account>[0-9]{12}):(?P<root>root|user/(?:.*/)?(?P<user>[^/]+)|role/(?:.*/)?(?P<role>[^/]+))"
-    r"|sts::(?P<of>[0-9]{12}):assumed-role/(?P<assumed>[^/]+)/(?P<session>[^/]+))",
-    re.ASCII,
-)
-
-
-class NotExplainedError(Exception):
-    """The question names something that is not there, or is none; the text says what."""
 
 
 class _Stated(msgspec.Struct, frozen=True):
@@ -51,90 +41,89 @@ class _Stated(msgspec.Struct, frozen=True):
     EncryptionContext: dict[str, str] | None = None
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A question: `key` as that principal would name it, or the ARN of a `resource` of IAM.
+
+    `pairs` are `name=value`; `session_policies` are documents and ARNs of managed policies.
+    """
+
+    principal: str
+    action: str
+    key: str = ""
+    resource: str = ""
+    pairs: tuple[str, ...] = ()
+    session_policies: tuple[str, ...] = ()
+
+
 class Explanation(msgspec.Struct, frozen=True):
     allowed: bool
     trace: list[str]
 
 
-async def explain(
-    service: Service, lookup: Lookup, principal_arn: str, action: str, key_ref: str, pairs: Sequence[str]
-) -> Explanation:
-    """Whether a principal may do `kms:…` with a key that he names by `key_ref`; `pairs` are `name=value`.
+async def explain(service: Service, askers: Askers, asked: Asked) -> Explanation:
+    """Whether a principal may do it.
 
     Raises:
-        NotExplainedError: there is no such principal or key, or a pair is none.
+        NotExplainedError: there is no such principal, key or policy, or a pair is none.
     """
     await service.directory.refreshed()
-    identity = await _find_identity(lookup, principal_arn)
-    action = action if ":" in action else f"kms:{action}"
+    is_of_identities = fold(asked.action).startswith(_OF_IDENTITIES)
+    context, stated = _split(asked.pairs, has_context=not is_of_identities)
+    identity = await askers.find(asked.principal, asked.session_policies, stated)
+    entry = PrincipalEntry(identity.principal, identity.documents, AccessKeySecret(b""))
+    call = Call("", asked.action, entry, Origin("127.0.0.1", "strongroom"))
+    call.request = _Stated(context or None)
+    if is_of_identities:
+        if not asked.resource:
+            raise NotExplainedError(f"{asked.action} is on what an ARN names: name it with --resource")
+        trace, lines = await explain_on_identity(service, call, asked.action, asked.resource, stated)
+        return Explanation(trace.decision.allowed, [*lines, *_unknown(identity, asked, stated)])
+    if not asked.key:
+        raise NotExplainedError(f"{asked.action} is on a key: name it with --key")
+    return await _on_key(service, call, identity, asked, stated)
+
+
+async def _on_key(
+    service: Service, call: Call, identity: Identity, asked: Asked, stated: Mapping[str, Sequence[str]]
+) -> Explanation:
+    action = asked.action if ":" in asked.action else f"kms:{asked.action}"
     if fold(action) not in _ACTIONS:
         raise NotExplainedError(f"{action} is no action of KMS on a key")
-    context, stated = _split(pairs)
-    call = _call_of(identity, action)
-    call.request = _Stated(context or None)
+    if identity.principal.kind is PrincipalKind.WEB_IDENTITY:
+        raise NotExplainedError("a web identity can use no key before it has assumed a role: name the role")
     try:
-        entry = await service.gate.find(call, action, key_ref, aliases=True)
+        entry = await service.gate.find(call, action, asked.key, aliases=True)
     except Fault as fault:
         raise NotExplainedError(f"{fault.code}: {fault.message}") from None
     trace = await service.gate.explain(call, action, entry, stated)
-    return Explanation(trace.decision.allowed, [*format_trace(trace), *_unknown(identity, entry, stated)])
+    lines = [*format_trace(trace), *_unknown(identity, asked, stated)]
+    if entry.record.state is not KeyState.ENABLED:
+        lines.append(
+            f"Policies apart, the key's state is {entry.record.state}: docs/key-states.md says what that refuses."
+        )
+    return Explanation(trace.decision.allowed, lines)
 
 
-def _unknown(identity: Identity, entry: KeyEntry, stated: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """What a request would say, or meet, that this answer does not know."""
+def _unknown(identity: Identity, asked: Asked, stated: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What a request would say that this answer does not know."""
     assumed = [f"{key} {value}" for key, value in _ASSUMED.items() if key not in stated]
     if assumed:
         yield f"Assumed: {', '.join(assumed)}; name another value with --context."
     if identity.principal.kind is PrincipalKind.ROLE_SESSION:
-        yield "Not known here: the session policies and tags that a session was given when it began."
-    if entry.record.state is not KeyState.ENABLED:
-        yield f"Policies apart, the key's state is {entry.record.state}: docs/key-states.md says what that refuses."
+        given = "tags" if asked.session_policies else "session policies and tags"
+        yield f"Not known here: the {given} that a session was given when it began."
 
 
-def _call_of(identity: Identity, action: str) -> Call:
-    entry = PrincipalEntry(identity.principal, identity.documents, AccessKeySecret(b""))
-    return Call("", action, entry, Origin("127.0.0.1", "strongroom"))
-
-
-def _split(pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+def _split(pairs: Sequence[str], *, has_context: bool) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """An encryption context, where there is one, and the values of condition keys."""
     context: dict[str, str] = {}
     stated: dict[str, list[str]] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
             raise NotExplainedError(f"{pair!r} is not of the form name=value")
-        if _CONDITION_KEY.fullmatch(name):
+        if not has_context or _CONDITION_KEY.fullmatch(name):
             stated.setdefault(name, []).append(value)
         else:
             context[name] = value
     return context, stated
-
-
-async def _find_identity(lookup: Lookup, arn: str) -> Identity:
-    """The principal that an ARN names: a root, a user, a role, or a role's session that might be."""
-    match = _ARN.fullmatch(arn)
-    if match is None:
-        raise NotExplainedError(f"{arn} is not the ARN of an account's root, a user, a role or a role's session")
-    found: dict[str, Any] = match.groupdict(default="")
-    account = found["account"] or found["of"]
-    role_name = found["role"] or found["assumed"]
-    if role_name:
-        identity = await _session(lookup, account, role_name, found["session"] or _ANY_SESSION)
-    else:
-        identity = await lookup.owner(account, found["user"], "")
-    if identity is None or ((found["user"] or found["role"]) and arn not in _names(identity)):
-        raise NotExplainedError(f"there is no {arn}")
-    return identity
-
-
-def _names(identity: Identity) -> tuple[str, str]:
-    return identity.principal.arn, identity.principal.issuer_arn
-
-
-async def _session(lookup: Lookup, account: str, role_name: str, session_name: str) -> Identity | None:
-    role = await lookup.store.get(RoleRecord, account, role_name)
-    documents = None if role is None else await lookup.role_documents(role)
-    if role is None or documents is None:
-        return None
-    principal = role_session_principal(arn_of(role), role.role_id, session_name, "", tags=role.tags)
-    return Identity(principal, documents)
