@@ -18,10 +18,10 @@ import msgspec
 
 from strongroom.boundary.messages import UNREADABLE
 from strongroom.supervisor import children
-from strongroom.supervisor.home import RegionHome
+from strongroom.supervisor.home import HSM_ID, RegionHome
 from strongroom.supervisor.hsm_control import ControlChannel, bring_up
 from strongroom.supervisor.listeners import Listeners
-from strongroom.supervisor.preparation import HSM_ID, prepare_region
+from strongroom.supervisor.preparation import prepare_region
 from strongroom.supervisor.users import Users
 
 READY_S_MAX: Final = 20.0

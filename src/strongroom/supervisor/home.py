@@ -10,6 +10,7 @@
     hsm/hsm-1.toml         the HSM's configuration
     host/                  the service host's identity key, configuration, TLS files; a note that the store was made
     domain/token-000001    domain tokens by state version; public
+    domain/restoring       while a restore runs, or was cut off (`unfinished.py`)
     service/               the KMS service's own: store and audit
     recovery/              bundle and shares, until somebody takes them away
     run/{hsm,kms}/         sockets
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ import msgspec
 
 from strongroom.supervisor.users import group_of
 
+HSM_ID: Final = "hsm-1"
 _FORMAT: Final = 1
 # Ours: hundreds of the longest policies.
 _DOCUMENT_BYTES_MAX: Final = 4 << 20
@@ -79,6 +82,8 @@ class RegionHome:
         self.store_note: Final = self.host / "store-was-made"
         # Says that the domain's sealed state was acknowledged: from then on keys may depend on it.
         self.domain_note: Final = self.domain / "in-use"
+        # Says that a restore was begun, and what there was before it.
+        self.restore_note: Final = self.domain / "restoring"
         self.recovery: Final = base / "recovery"
         self.store: Final = service / "store.db"
         self._hsm_sockets = hsm_sockets
@@ -285,10 +290,27 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(root: Path) -> None:
+    """Make durable what somebody else put here, and how `root` is called."""
+    for _, folders, files, descriptor in os.fwalk(root, topdown=False):
+        for name in (*folders, *files):
+            if stat.S_ISREG(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=descriptor)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+        os.fsync(descriptor)
+    sync_directory(root.parent)
+
+
 def make_directory(path: Path, mode: int, owner: int) -> None:
     if path.is_symlink():
         raise HomeError(f"{path} is a symbolic link, and may lead anywhere")
-    path.mkdir(mode=mode, exist_ok=True)
+    if not path.is_dir():
+        path.mkdir(mode=mode)
+        # What will lie in it is synced there; how it is called, here.
+        sync_directory(path.parent)
     path.chmod(mode)
     if path.stat().st_uid != owner:
         os.chown(path, owner, group_of(owner), follow_symlinks=False)

@@ -3,7 +3,8 @@
 Everything that could make a start go wrong for good is checked before anything is written: a home of another user, of
 another mode, of another account, or one that has lost a part which its other parts depend on.
 
-1. whose home, and who runs as whom   2. nobody else runs it   3. nothing is lost, TLS can be served, limits can be read
+1. whose home, and who runs as whom   2. nobody else runs it, and a restore that was cut off is undone
+3. nothing is lost, TLS can be served, limits can be read
 4. what it was made for   5. directories and secrets   6. configuration files
 """
 
@@ -22,7 +23,9 @@ from typing import Final
 import msgspec
 
 import strongroom
+from strongroom.supervisor import unfinished
 from strongroom.supervisor.home import (
+    HSM_ID,
     Home,
     HomeError,
     HomeSettings,
@@ -30,12 +33,12 @@ from strongroom.supervisor.home import (
     RegionHome,
     format_toml,
     make_directory,
+    sync_directory,
     write_durably,
 )
 from strongroom.supervisor.hsm_control import SERVICE_HOST, make_seal_secret, require_nothing_lost
 from strongroom.supervisor.users import Users, group_of, plan_users
 
-HSM_ID: Final = "hsm-1"
 # What a confined service may still read: its libraries, names and time zone, harmless devices, what it is itself.
 _SYSTEM_TREES: Final = (
     *("/usr", "/lib", "/lib64", "/proc/self", "/dev/null", "/dev/urandom"),
@@ -89,12 +92,14 @@ def prepare(home: Home, options: Options, *, restoring: bool = False) -> Prepare
         HomeError: the home is in use, somebody else's, made for something else, or has lost a part of itself.
     """
     home.require_short_paths(options.regions)  # 1
-    home.root.mkdir(parents=True, exist_ok=True)
+    _make_root(home.root)
     _require_own_root(home.root)
     users = plan_users(home.root)
     if not restoring:
         _require_same_users(home, users)
     _lock(home, ("hsm", "kms") if restoring else options.actors)  # 2
+    if restoring or "hsm" in options.actors:
+        unfinished.undo(home)
     if not restoring:
         require_nothing_lost(home, HSM_ID)  # 3
     tls = _read_tls(options)
@@ -123,6 +128,7 @@ def prepare_region(place: RegionHome, users: Users, *, was_made: bool, restoring
     Raises:
         HomeError: its files are somebody else's, or it has lost a part of itself.
     """
+    unfinished.undo(place)
     if not restoring:
         _require_same_users(place, users)
         require_nothing_lost(place, HSM_ID, was_made=was_made)
@@ -132,6 +138,13 @@ def prepare_region(place: RegionHome, users: Users, *, was_made: bool, restoring
     _make_domain_directories(place, users)
     make_seal_secret(place, users.hsm)
     _write_hsm_config(place, users)
+
+
+def _make_root(root: Path) -> None:
+    if not root.exists():
+        _make_root(root.parent)
+        root.mkdir(exist_ok=True)
+        sync_directory(root.parent)
 
 
 def _require_own_root(root: Path) -> None:
