@@ -25,15 +25,23 @@ def commands(heading: str) -> str:
     return block[1]
 
 
-def run(script: str, home: Path, backup: Path, cwd: Path) -> None:
+def placed(script: str, home: Path, backup: Path) -> str:
     """As an operator would paste it, but for the two places."""
-    placed = script.replace("home=/var/lib/strongroom", f"home={home}")
-    placed = placed.replace("backup=/var/backups/strongroom/today", f"backup={backup}")
-    assert placed.count(str(home)) == 1
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = script.replace("home=/var/lib/strongroom", f"home={home}")
+    script = script.replace("backup=/var/backups/strongroom/today", f"backup={backup}")
+    assert script.count(str(home)) == 1
+    return script
+
+
+def search_path() -> str:
+    """Where the commands are found."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def run(script: str, home: Path, backup: Path, cwd: Path) -> None:
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", placed],
-        env={**os.environ, "PATH": path},
+        ["bash", "-euo", "pipefail", "-c", placed(script, home, backup)],
+        env={**os.environ, "PATH": search_path()},
         cwd=cwd,
         capture_output=True,
         text=True,

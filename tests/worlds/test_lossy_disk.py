@@ -67,7 +67,7 @@ def test_a_thousand_power_cuts_lose_nothing_that_was_acknowledged(recorder: Path
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_sync_that_is_missing_is_caught(recorder: Path, fault: str) -> None:
-    found = list(cuts(record(recorder, 1, 45, fault), 20, 1, at_its_worst=True))
+    found = list(cuts(record(recorder, 1, 120, fault), 20, 1, at_its_worst=True))
     _told(found, fault)
     assert any(cut.lost for cut in found)
 

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from contracts.stores import ACCOUNT, REGION, STORE_KEY, SqliteUnderTest, kms_key
+from contracts.stores import STORE_KEY, SqliteUnderTest, kms_key
 from kms.test_audit_support import DOMAIN_ID, SigningHsm
 from strongroom.boundary.secret import StoreKey
 from strongroom.kms.audit.chain import parse_record, parse_signed_head
@@ -25,6 +25,7 @@ from strongroom.kms.audit.segments import lines_of, segments_by_writer
 from strongroom.kms.audit.verify import verify_directory
 from strongroom.kms.repositories import Put
 from strongroom.kms.storage.sqlite import SqliteStore
+from worlds.lossy import older, subjects
 from worlds.lossy.disk import WORDS, Event, LossyDisk, events
 from worlds.lossy.victim import STATE_NAMES, WRITERS
 
@@ -100,8 +101,8 @@ class Claims:
             elif word == "signer":
                 self.signers[subject] = bytes.fromhex(value)
 
-    def of(self, prefix: str) -> dict[str, set[Any]]:
-        return {subject: values for subject, values in self.allowed.items() if subject.startswith(prefix)}
+    def of(self, *prefixes: str) -> dict[str, set[Any]]:
+        return {subject: values for subject, values in self.allowed.items() if subject.startswith(prefixes)}
 
 
 class Cut(NamedTuple):
@@ -113,14 +114,14 @@ class Cut(NamedTuple):
 
 
 def cuts(recording: Recording, count: int, seed: int, *, at_its_worst: bool = False) -> Iterator[Cut]:
-    """At moments by chance, every other one right after something was acknowledged.
+    """At moments by chance, every other one right after something was acknowledged, whatever it was as often.
 
     At its worst, the disk keeps nothing that was not synced, and something was acknowledged just now.
     """
     chance = random.Random(seed)
-    told = [at for at, event in enumerate(recording.events) if event.one.startswith(b'["did"')]
+    told = _told(recording)
     moments = sorted(
-        chance.choice(told) if at_its_worst or at % 2 else chance.randrange(len(recording.events))
+        chance.choice(chance.choice(told)) if at_its_worst or at % 2 else chance.randrange(len(recording.events))
         for at in range(count)
     )
     disk, after = LossyDisk(recording.root), 0
@@ -137,13 +138,23 @@ def cuts(recording: Recording, count: int, seed: int, *, at_its_worst: bool = Fa
             yield Cut(moment, claims.acknowledged, losses(left, claims))
 
 
+def _told(recording: Recording) -> list[list[int]]:
+    """Moments of acknowledgements: of each kind of subject, and of what was taken away of it."""
+    told: dict[tuple[str, bool], list[int]] = {}
+    for at, event in enumerate(recording.events):
+        if event.one.startswith(b'["did"'):
+            _, subject, value = json.loads(event.one)
+            told.setdefault((subject.partition("-")[0], value is None), []).append(at)
+    return list(told.values())
+
+
 # ── what is left ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def losses(left: Path, claims: Claims) -> list[str]:
     """What was acknowledged and is not there, or what cannot be used any more."""
     found = []
-    for look in (_lost_in_the_store, _lost_in_the_trail, _lost_of_the_state):
+    for look in (_lost_in_the_store, _lost_of_older_stores, _lost_in_the_trail, _lost_of_the_state):
         try:
             found += look(left, claims)
         except Exception as error:  # noqa: BLE001 -- whatever the product says of the disk is a finding.
@@ -152,23 +163,29 @@ def losses(left: Path, claims: Claims) -> list[str]:
 
 
 def _lost_in_the_store(left: Path, claims: Claims) -> list[str]:
-    """Keys as they must be; and the store takes more."""
-    expected = claims.of("key-")
+    """Keys, grants and identities as they must be; and the store takes more."""
+    expected = claims.of(*subjects.PREFIXES)
     store = SqliteStore(left / "store.db")
     with closing(store):
         store.unlock(StoreKey(STORE_KEY))
-        there = asyncio.run(_versions(store))
+        there, lost = asyncio.run(subjects.versions(store))
         asyncio.run(store.commit([Put(kms_key("afterwards"), None)]))
-    lost = [
-        f"{key} is {there.get(key)}, not {values}" for key, values in expected.items() if there.get(key) not in values
+    lost += [
+        f"{name} is {there.get(name)}, not {values}"
+        for name, values in expected.items()
+        if there.get(name) not in values
     ]
-    lost += [f"{key} was never asked for" for key in there.keys() - expected.keys()]
+    lost += [f"{name} was never asked for" for name in there.keys() - expected.keys()]
     checked = SqliteUnderTest(left).query("PRAGMA integrity_check")
     return lost + ([] if checked == [("ok",)] else [f"integrity: {checked}"])
 
 
-async def _versions(store: SqliteStore) -> dict[str, int]:
-    return {record.key_id: record.version for record in await store.list_keys(ACCOUNT, REGION, "", 1_000_000)}
+def _lost_of_older_stores(left: Path, claims: Claims) -> list[str]:
+    return [
+        one
+        for schema in older.OLDER
+        for one in older.losses(left, schema, claims.allowed.get(older.name_of(schema), {None}))
+    ]
 
 
 def _lost_in_the_trail(left: Path, claims: Claims) -> list[str]:

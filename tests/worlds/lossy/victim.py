@@ -1,4 +1,5 @@
-"""What is recorded: the store, an audit trail and a sealed state at work, each by the product's own code.
+"""What is recorded: the store, older stores that are migrated, an audit trail and a sealed state at work, each by the
+product's own code.
 
 Before something is asked for, a line says that it may happen; when it was acknowledged, a line says that it did. Both
 go to a file that the recorder sees too, so what was acknowledged has its place among the writes and syncs.
@@ -11,9 +12,10 @@ import asyncio
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +25,10 @@ from strongroom.boundary.secret import StoreKey
 from strongroom.kms.audit import log as audit_log
 from strongroom.kms.audit.events import own_event
 from strongroom.kms.audit.heads import HeadLog
-from strongroom.kms.repositories import KeyRecord, Put, Remove
-from strongroom.kms.storage import sqlite
+from strongroom.kms.repositories import Change, Put
+from strongroom.kms.storage import migrations, sqlite
 from strongroom.supervisor import home
+from worlds.lossy import older, subjects
 
 STATE_NAMES: Final = ("hsm-1.state.a", "hsm-1.state.b")
 SEGMENT_BYTES: Final = 4096
@@ -47,23 +50,22 @@ class Words:
 
 
 async def customer(store: sqlite.SqliteStore, words: Words, chance: random.Random, name: str, acts: int) -> None:
-    """Makes keys, changes and removes them; a key's value is its version, or none."""
-    mine: list[KeyRecord] = []
+    """Makes, changes and removes keys, grants and identities; a subject's value is its version, or none."""
+    mine: list[tuple[str, str, int]] = []
     for act in range(acts):
-        kind = chance.choice(("make", "make", "change", "change", "change", "remove")) if len(mine) > 2 else "make"
-        if kind == "make":
-            record = kms_key(f"key-{name}-{act}", key_policy="x" * chance.randrange(4000))
-            change: Put | Remove = Put(record, None)
-            mine.append(record)
+        does = chance.choice(("make", "make", "change", "change", "change", "remove")) if len(mine) > 2 else "make"
+        old: int | None = None
+        new: int | None = 1
+        if does == "make":
+            kind = chance.choice(list(subjects.KINDS))
+            subject = f"{kind}-{name}-{act}"
         else:
-            old = mine.pop(chance.randrange(len(mine)))
-            record = kms_key(old.key_id, version=old.version + 1, key_policy="y" * chance.randrange(4000))
-            change = Put(record, old.version) if kind == "change" else Remove(old)
-            mine += [record] if kind == "change" else []
-        value = None if kind == "remove" else record.version
-        words.say("may", record.key_id, value)
-        await store.commit([change])
-        words.say("did", record.key_id, value)
+            kind, subject, old = mine.pop(chance.randrange(len(mine)))
+            new = old + 1 if does == "change" else None
+        mine += [] if new is None else [(kind, subject, new)]
+        words.say("may", subject, new)
+        await store.commit(subjects.change(kind, subject, old, new, "x" * chance.randrange(4000)))
+        words.say("did", subject, new)
         if chance.random() < 0.02:
             await store.erase()  # Carries the log into the file, and cuts it.
 
@@ -73,6 +75,8 @@ def store_at_work(root: Path, words: Words, chance: random.Random, acts: int) ->
     for opened in range(3):
         store = sqlite.SqliteStore(root / "store.db")
         store.unlock(StoreKey(STORE_KEY))
+        if not opened:
+            asyncio.run(store.commit([Put(kms_key(subjects.HELD), None)]))
         asyncio.run(_all_customers(store, words, chance, str(opened), acts // 3))
         store.close()
 
@@ -138,6 +142,18 @@ def writer_at_work(
     log.close()
 
 
+def migration_at_work(root: Path, words: Words, chance: random.Random, _: int) -> None:
+    """Each older store: written, then migrated and changed."""
+    for schema in chance.sample(older.OLDER, len(older.OLDER)):
+        subject = older.name_of(schema)
+        words.say("may", subject, 1)
+        older.write(root, schema)
+        words.say("did", subject, 1)
+        words.say("may", subject, 2)
+        older.migrate(root, schema, 2)
+        words.say("did", subject, 2)
+
+
 def state_at_work(root: Path, words: Words, chance: random.Random, acts: int) -> None:
     """As the supervisor keeps what the HSM returned: both copies, then the acknowledgement."""
     for version in range(1, acts + 1):
@@ -155,6 +171,42 @@ def _commit_without_a_sync() -> None:
     sqlite._WRITING = tuple("synchronous = NORMAL" if "synchronous" in one else one for one in sqlite._WRITING)  # type: ignore[misc]
 
 
+def _migration_step_by_step() -> None:
+    def migrate(connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for migration in migrations.MIGRATIONS[version:]:
+            for statement in migration.statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {migration.number:d}")
+
+    sqlite.migrate = migrate
+
+
+def _revocation_without_its_commit() -> None:
+    """What is taken away is answered at once, and kept at the next change."""
+    commit, owed = sqlite.SqliteStore.commit, []
+
+    async def later(store: sqlite.SqliteStore, changes: Sequence[Change]) -> None:
+        owed.extend(changes)
+        if isinstance(changes[0], Put):
+            due = list(owed)
+            owed.clear()
+            await commit(store, due)
+
+    sqlite.SqliteStore.commit = later  # type: ignore[method-assign,assignment]
+
+
+def _state_renamed_before_it_is_synced() -> None:
+    def write(path: Path, content: bytes, mode: int) -> None:
+        descriptor = os.open(path.with_name("new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        os.write(descriptor, content)
+        os.close(descriptor)
+        path.with_name("new").replace(path)
+        home.sync_directory(path.parent)
+
+    home.write_durably = write  # type: ignore[assignment]
+
+
 def _state_without_a_sync_of_its_directory() -> None:
     home.sync_directory = lambda _path: None
 
@@ -165,6 +217,9 @@ def _segment_without_a_sync_of_its_directory() -> None:
 
 FAULTS: Final[dict[str, Callable[[], None]]] = {
     "synchronous-normal": _commit_without_a_sync,
+    "migration-step-by-step": _migration_step_by_step,
+    "revocation-not-committed": _revocation_without_its_commit,
+    "state-renamed-before-it-is-synced": _state_renamed_before_it_is_synced,
     "state-directory-not-synced": _state_without_a_sync_of_its_directory,
     "segment-directory-not-synced": _segment_without_a_sync_of_its_directory,
 }
@@ -180,7 +235,7 @@ def main() -> None:
     if arguments.fault:
         FAULTS[arguments.fault]()
     words = Words(arguments.root)
-    works = [store_at_work, audit_at_work, state_at_work]
+    works = [store_at_work, migration_at_work, audit_at_work, state_at_work]
     chances = [random.Random(f"{arguments.seed} {work.__name__}") for work in works]
     parts = [
         threading.Thread(target=work, args=(arguments.root, words, chance, arguments.acts))
