@@ -144,6 +144,7 @@ def kms_key(key_id: str = "key-1", **fields: Any) -> KeyRecord:
         deletion_at_s=1_760_000_000.5,
         rotation_period_days=365,
         next_rotation_at_s=1_781_536_000.25,
+        principal_ids={"arn:aws:iam::111122223333:user/alice": "AIDA1"},
     )
     return msgspec.structs.replace(standard, **fields)
 
@@ -218,6 +219,7 @@ def role(name: str = "reader", **fields: Any) -> RoleRecord:
         tags={"team": "red"},
         created_at_s=10.5,
         boundary_arn="arn:aws:iam::111122223333:policy/limit",
+        principal_ids={"arn:aws:iam::111122223333:user/alice": "AIDA1"},
     )
     return msgspec.structs.replace(standard, **fields)
 
@@ -255,14 +257,16 @@ def grant(grant_id: str = "0f" * 32, key_id: str = "key-1", **fields: Any) -> Gr
         account=ACCOUNT,
         region=REGION,
         name="of the gateway",
-        grantee="arn:aws:iam::444455556666:role/gateway",
-        retiring="arn:aws:iam::111122223333:user/alice",
+        grantee="AROA1",
+        retiring="AIDA1",
         issuing_account="arn:aws:iam::111122223333:root",
         operations=("Decrypt", "GenerateDataKey"),
         created_at_s=14.5,
         context_equals={"volume": "1"},
         context_subset={"tenant": "red"},
         source_arn="arn:aws:s3:::bucket",
+        grantee_arn="arn:aws:iam::444455556666:role/gateway",
+        retiring_arn="arn:aws:iam::111122223333:user/alice",
     )
     return msgspec.structs.replace(standard, **fields)
 

@@ -36,7 +36,7 @@ from contracts.stores import (
     user,
 )
 from strongroom.boundary.secret import StoreKey
-from strongroom.kms.identities.records import AccessKeyRecord, UserRecord
+from strongroom.kms.identities.records import AccessKeyRecord, RoleRecord, UserRecord
 from strongroom.kms.repositories import (
     TABLES,
     AliasRecord,
@@ -248,6 +248,18 @@ def test_whoever_holds_a_group_or_a_policy_is_found(under_test):
         assert found("boundary_arn", limit, account_id="999999999999") == []
 
 
+def test_users_and_roles_are_found_by_their_unique_ids_in_whatever_account(under_test):
+    anna, theirs = user("anna", user_id="AIDA1"), user("anna", account="444455556666", user_id="AIDA2")
+    reader = role("reader", role_id="AROA1")
+    with under_test.open() as store:
+        put(store, anna, theirs, reader)
+        assert run(store, lambda s: s.with_unique_id(UserRecord, "AIDA1")) == anna
+        assert run(store, lambda s: s.with_unique_id(UserRecord, "AIDA2")) == theirs
+        assert run(store, lambda s: s.with_unique_id(RoleRecord, "AROA1")) == reader
+        for kind, unique_id in ((UserRecord, "AROA1"), (RoleRecord, "AIDA1"), (UserRecord, "aida1"), (UserRecord, "")):
+            assert run(store, lambda s, k=kind, i=unique_id: s.with_unique_id(k, i)) is None
+
+
 def test_how_many_hold_what_is_counted_by_account(under_test):
     limit, other = "arn:aws:iam::111122223333:policy/limit", "arn:aws:iam::111122223333:policy/other"
     with under_test.open() as store:
@@ -265,7 +277,10 @@ def test_how_many_hold_what_is_counted_by_account(under_test):
 
 
 def test_grants_are_found_by_key_by_grantee_and_by_who_may_retire_them(under_test):
-    first, second = grant("01" * 32), grant("02" * 32, name="", grantee="arn:aws:iam::111122223333:user/bob")
+    first, second = (
+        grant("01" * 32),
+        grant("02" * 32, name="", grantee="arn:aws:iam::111122223333:user/bob", grantee_arn=None),
+    )
     elsewhere = grant("03" * 32, "key-2", retiring="")
     with under_test.open() as store:
         put(store, kms_key(), kms_key("key-2"), kms_key("key-3"), first, second, elsewhere)
@@ -279,6 +294,16 @@ def test_grants_are_found_by_key_by_grantee_and_by_who_may_retire_them(under_tes
         assert run(store, lambda s: s.list_grants_to_retire("us-east-1", first.retiring, "", 9)) == []
         assert run(store, lambda s: s.count_grants("key-1")) == 2
         assert run(store, lambda s: s.count_grants_to("key-1", first.grantee)) == 1
+        # Of an ARN that somebody else had before: his, not those of who has it now.
+        arn, limit = first.grantee_arn, 9
+        again = grant("04" * 32, grantee="AROA2")
+        put(store, again)
+        assert run(store, lambda s: s.grants_to_predecessors("key-1", arn, "AROA2", limit)) == [first]
+        assert run(store, lambda s: s.grants_to_predecessors("key-1", arn, first.grantee, limit)) == [again]
+        assert run(store, lambda s: s.grants_to_predecessors("key-1", arn, "AROA3", limit)) == [first, again]
+        assert run(store, lambda s: s.grants_to_predecessors("key-1", arn, "AROA3", 1)) == [first]
+        assert run(store, lambda s: s.grants_to_predecessors("key-2", arn, "AROA2", limit)) == [elsewhere]
+        assert run(store, lambda s: s.grants_to_predecessors("key-1", "nobody", "AROA3", limit)) == []
         has_grants = [run(store, lambda s, k=k: s.key_with_materials(k)).has_grants for k in ("key-1", "key-3")]
         assert has_grants == [True, False]
 

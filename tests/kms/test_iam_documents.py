@@ -65,6 +65,8 @@ def test_strings_and_lists_of_strings_are_the_same() -> None:
         {"Service": "s3.amazonaws.com"},
         {"AWS": ROOT, "Service": ["s3.amazonaws.com", "us-east-1.supportauthz.amazonaws.com"]},
         {"AWS": []},
+        {"AWS": ["AIDACKCEVSQ6C2EXAMP1", f"AIDA{'A' * 124}", "AROACKCEVSQ6C2EXAMPLE", f"AROA{'2' * 124}"]},
+        {"AWS": ["AROACKCEVSQ6C2EXAMPLE:s", f"AROACKCEVSQ6C2EXAMPLE:{'=' * 64}"]},
     ],
 )
 def test_these_principals_are_understood(principal: Any) -> None:
@@ -248,7 +250,18 @@ REFUSED_STATEMENTS: list[tuple[Any, str]] = [
             "\n" + ROOT,
             ROOT.upper(),
             "٠" * 12,
-            "AIDACKCEVSQ6C2EXAMPLE",
+            # Unique ids of a group, of an access key, too short, too long, and of a user with a session.
+            "AGPACKCEVSQ6C2EXAMPLE",
+            "AKIACKCEVSQ6C2EXAMPLE",
+            "AIDACKCEVSQ6C2EXAMP",
+            "aidackcevsq6c2example",
+            f"AIDA{'A' * 125}",
+            f"AROA{'A' * 125}",
+            "AIDACKCEVSQ6C2EXAMPLE:s",
+            "AROACKCEVSQ6C2EXAMPLE:",
+            f"AROACKCEVSQ6C2EXAMPLE:{'s' * 65}",
+            "AROACKCEVSQ6C2EXAMPLE:s:s",
+            "AROACKCEVSQ6C2EXAMPLE\n",
         )
     ],
     (GOOD | {"Action": 7}, "Statement[1].Action must be a string or a list of strings"),

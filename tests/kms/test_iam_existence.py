@@ -6,13 +6,15 @@ Trust policies are held to the same by `test_iam_roles.py`. The wording is AWS's
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
 
-from strongroom.kms.iam.principals import Named
-from strongroom.kms.identities.existence import Existence
+from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
+from strongroom.kms.iam.principals import is_unique_id
+from strongroom.kms.identities.existence import Existence, MissingPrincipalError
 from strongroom.kms.identities.records import AccountRecord, RoleRecord, UserRecord
 from strongroom.kms.repositories import Record, Store
 from testkit.identities import arn_of, fresh, trust
@@ -21,6 +23,11 @@ from testkit.raw import RawKms, allow, assert_allowed, assert_refused, policy
 
 MAIN, OTHER, UNKNOWN = "111122223333", "444455556666", "777788889999"
 PRINCIPALS = "Policy contains a statement with one or more invalid principals."
+
+
+# Who is there, who is in an account that is no more, and nobody.
+ANNA, WORKER = f"AIDA{'ANNA':X<17}", f"AROA{'WORKER':X<17}"
+GHOST, NOBODY = f"AROA{'GHOST':X<17}", f"AIDA{'NOBODY':X<17}"
 
 
 class Records:
@@ -32,10 +39,21 @@ class Records:
     async def get(self, kind: type[Record], *identity: object) -> Record | None:
         return self._records.get((kind, identity))
 
+    async def with_unique_id(self, kind: type[Record], unique_id: str) -> Record | None:
+        ids = {UserRecord: "user_id", RoleRecord: "role_id"}
+        found = [one for (of_kind, _), one in self._records.items() if of_kind is kind]
+        return next((one for one in found if getattr(one, ids[kind]) == unique_id), None)
+
 
 def user(account: str, name: str, path: str | None) -> UserRecord:
     return UserRecord(
-        account=account, name=name, version=1, user_id="AIDA", identity_policies={}, created_at_s=0.0, path=path
+        account=account,
+        name=name,
+        version=1,
+        user_id=f"AIDA{name.upper():X<17}",
+        identity_policies={},
+        created_at_s=0.0,
+        path=path,
     )
 
 
@@ -44,7 +62,7 @@ def role(account: str, name: str, path: str) -> RoleRecord:
         account=account,
         name=name,
         version=1,
-        role_id="AROA",
+        role_id=f"AROA{name.upper():X<17}",
         path=path,
         description="",
         trust_policy="",
@@ -77,7 +95,7 @@ def existence() -> Existence:
 
 
 def there(existence: Existence, arn: str) -> bool:
-    return asyncio.run(existence.arn(arn))
+    return asyncio.run(existence.identify(arn)) is not None
 
 
 THERE = (
@@ -134,15 +152,57 @@ def test_who_is_not_there_does_not_exist(existence: Existence, arn: str) -> None
     assert not there(existence, arn)
 
 
-def test_of_a_statements_principals_the_first_that_is_missing_is_named(existence: Existence) -> None:
-    def missing(**named: Any) -> str | None:
-        return asyncio.run(existence.first_missing(Named(**named)))
+def document(*principals: Any) -> PolicyDocument:
+    return parse_policy(
+        policy(*[allow("kms:Encrypt", Principal=principal) for principal in principals]), PolicyKind.KEY
+    )
 
-    everybody = frozenset(THERE)
-    assert missing(everybody=True) is None
-    assert missing(accounts=frozenset({MAIN, OTHER}), arns=everybody, services=frozenset({"x.amazonaws.com"})) is None
-    assert missing(accounts=frozenset({MAIN, UNKNOWN}), arns=everybody) == UNKNOWN
-    assert missing(accounts=frozenset({MAIN}), arns=everybody | {NOT_THERE[1], NOT_THERE[5]}) == NOT_THERE[5]
+
+def test_of_a_documents_principals_the_first_that_is_missing_is_named(existence: Existence) -> None:
+    def missing(*principals: Any) -> str | None:
+        try:
+            asyncio.run(existence.bindings(document(*principals)))
+        except MissingPrincipalError as error:
+            return str(error)
+        return None
+
+    everybody = list(THERE)
+    assert missing("*") is None
+    assert missing({"AWS": [MAIN, OTHER, *everybody], "Service": "logs.amazonaws.com"}) is None
+    assert missing({"AWS": [MAIN, UNKNOWN, *everybody]}) == UNKNOWN
+    assert missing({"AWS": [MAIN, *everybody]}, {"AWS": [NOT_THERE[1], NOT_THERE[5]]}) == NOT_THERE[5]
+    assert missing({"AWS": [ANNA, WORKER, f"{WORKER}:s"]}) is None
+    for unique_id in (NOBODY, GHOST, f"{GHOST}:s"):
+        assert missing({"AWS": [unique_id, *everybody]}) == unique_id
+
+
+def test_users_roles_and_sessions_are_kept_by_their_unique_ids(existence: Existence) -> None:
+    user, worker, session, federated = THERE[3], THERE[6], THERE[8], THERE[10]
+    found = document({"AWS": [session, user, ANNA, THERE[0], MAIN]}, "*", {"AWS": [worker, user, federated]})
+    assert asyncio.run(existence.bindings(found)) == {session: f"{WORKER}:session", user: ANNA, worker: WORKER}
+    assert asyncio.run(existence.bindings(document({"AWS": [MAIN, THERE[0], federated, ANNA]}, "*"))) is None
+
+
+@pytest.mark.parametrize("arn", [arn for arn in THERE if ":root" not in arn and "federated" not in arn])
+def test_whoever_is_kept_by_id_is_shown_by_the_arn_that_he_has(existence: Existence, arn: str) -> None:
+    kept = asyncio.run(existence.identify(arn))
+    assert kept is not None
+    assert is_unique_id(kept)
+    assert asyncio.run(existence.shown(kept)) == arn
+
+
+def test_whoever_is_gone_is_shown_by_his_unique_id_and_others_as_they_are_kept(existence: Existence) -> None:
+    for kept in (NOBODY, GHOST, f"{GHOST}:session", THERE[0], THERE[10], "s3.amazonaws.com", ""):
+        assert asyncio.run(existence.shown(kept)) == kept
+
+
+def test_a_document_is_shown_with_the_names_of_today(existence: Existence) -> None:
+    bob, session = f"arn:aws:iam::{MAIN}:user/bob", f"arn:aws:sts::{MAIN}:assumed-role/gone/s"
+    text = policy(allow("kms:*", Principal={"AWS": [bob, session, ANNA, MAIN]}, Condition={"ArnLike": {"aws:x": bob}}))
+    bound = parse_policy(text, PolicyKind.KEY).bound({bob: ANNA, session: f"{GHOST}:s"})
+    shown = json.loads(asyncio.run(existence.shown_text(bound, text)))["Statement"][0]
+    assert shown["Principal"] == {"AWS": [THERE[3], f"{GHOST}:s", THERE[3], MAIN]}
+    assert shown["Condition"] == {"ArnLike": {"aws:x": bob}}
 
 
 # ── key policies ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -184,11 +184,12 @@ def test_a_grant_widens_only_for_its_grantee_its_operations_and_within_its_const
         assert before.verdict is not Verdict.EXPLICIT_DENY or after.source is before.source, case
         if after.allowed and not before.allowed:
             widened += 1
-            arns = {question_of(case).principal.arn, question_of(case).principal.issuer_arn}
+            who = question_of(case).principal
+            names = {who.arn, who.issuer_arn, who.principal_id, who.issuer_id}
             fitting = [
                 grant
                 for grant in case["grants"]
-                if grant["grantee"] in arns and case["action"].removeprefix("kms:") in grant["operations"]
+                if grant["grantee"] in names and case["action"].removeprefix("kms:") in grant["operations"]
             ]
             assert fitting, case
             assert ask({**case, "grants": fitting}).allowed, case

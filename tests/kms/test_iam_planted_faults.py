@@ -215,6 +215,23 @@ def own_name_alone(original: Callable[..., Any], named: Any, principal: Any) -> 
     return Naming.NOT if called is Naming.ISSUER else called
 
 
+def names_stay(original: Callable[..., Any], named: Any, ids: Any) -> Any:
+    return msgspec.structs.replace(original(named, ids), arns=named.arns)
+
+
+def spares_todays(original: Callable[..., Any], named: Any, principal: Any) -> bool:
+    return bool(original(msgspec.structs.replace(named, arns=named.arns | set(named.ids.values())), principal))
+
+
+def with_other_ids(**fields: str) -> Callable[..., Any]:
+    """A method of what names somebody, who has other ids than he has."""
+
+    def method(original: Callable[..., Any], itself: Any, principal: Any) -> Any:
+        return original(itself, msgspec.structs.replace(principal, **fields))
+
+    return method
+
+
 STATEMENTS: dict[str, Plant] = {
     "NotAction is read as Action": changed(Statement, "concerns", with_field("excepts_actions", value=False)),
     "NotResource is read as Resource": changed(Statement, "covers", with_field("excepts_resources", value=False)),
@@ -233,6 +250,12 @@ STATEMENTS: dict[str, Plant] = {
     "NotPrincipal spares whom a boundary limits": wrapping(procedure, "naming", bounded_like_others),
     "one of the caller's names is enough for NotPrincipal": changed(Named, "excepts", any_name),
     "a role's name does not mean its sessions": changed(Named, "naming", own_name_alone),
+    "a name means whoever has it today": changed(Named, "bound", lambda _original, named, _ids: named),
+    "a name means whoever had it and whoever has it": changed(Named, "bound", names_stay),
+    "NotPrincipal spares whoever has the names today": changed(Named, "excepts", spares_todays),
+    "a unique id calls nobody": changed(Named, "_lists", lambda _original, named, arn, _id: arn in named.arns),
+    "a role's unique id does not mean its sessions": changed(Named, "naming", with_other_ids(issuer_id="")),
+    "a session is not called by the unique id of its role": changed(Named, "naming", with_other_ids(principal_id="")),
 }
 
 # ── conditions ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -435,6 +458,10 @@ GRANTS: dict[str, Plant] = {
     "a grant gives every operation": wrapping(Grant, "gives", lambda *_: True),
     "a grant names everybody": wrapping(Grant, "naming", lambda *_: Naming.ITSELF),
     "a grant to a role is none to its sessions": wrapping(Grant, "naming", own_name_alone),
+    "a grant does not know a unique id": wrapping(Grant, "naming", with_other_ids(principal_id="", issuer_id="")),
+    "a grant by unique id means whoever has it as his own alone": wrapping(
+        Grant, "naming", with_other_ids(issuer_id="")
+    ),
     "grants are not looked at": wrapping(procedure, "granting", lambda *_, **__: Naming.NOT),
 }
 

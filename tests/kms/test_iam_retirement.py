@@ -42,7 +42,7 @@ BOUND = Documents(boundary=parse_policy(policy(allow("kms:Decrypt")), PolicyKind
 
 def may(who: Principal, documents: Documents = SAYS_NOTHING, action: str = RETIRE, **grant: Any) -> bool:
     said = {"grantee": CAROL.arn, "retiring": "", "operations": ("Encrypt",), **grant}
-    document = retirement(**said, issuing_account=ISSUER, key_account=OWNER)
+    document = retirement(**said, issuing_account=ISSUER, key_account=OWNER, arns_of_then={})
     arn = f"arn:aws:kms:us-east-1:{OWNER}:key/k"
     return evaluate(Question(who, documents, action, arn, resource_policy=document)).allowed
 

@@ -19,6 +19,7 @@ import pytest
 from strongroom.kms.iam.conditions import OPERATORS
 from strongroom.kms.iam.documents import PolicyKind
 from strongroom.kms.iam.evaluate import Decision, Verdict, evaluate, refusal_message
+from strongroom.kms.iam.principals import is_unique_id
 from testkit import naive_evaluator
 from testkit.naive_evaluator import decide, is_foreign, is_refused_at_home, listed
 from testkit.policy_cases import ACCOUNT, KEY, OTHER, PRINCIPALS, Json, cases, question_of
@@ -81,7 +82,7 @@ def test_whom_his_own_account_refuses_is_told_nothing_of_the_other_ones_policies
 
 # ── what the cases are made of ──────────────────────────────────────────────────────────────────────────────────────────
 
-COUNTED = 5000
+COUNTED = 6000
 
 
 @functools.cache
@@ -167,6 +168,18 @@ def test_every_operator_holds_in_some_cases_and_fails_in_some(monkeypatch: pytes
             )
 
 
+def test_names_decide_by_the_ids_behind_them() -> None:
+    """Whom a policy names who is somebody else by now, whom it means by id, and whom grants mean by id."""
+    found: Counter[str] = Counter()
+    for case, decided in decisions():
+        today = naive_evaluator.decide({**case, "principal_ids": {}})
+        found["by what they were bound to"] += today != decided.verdict.value
+        if any(is_unique_id(grant["grantee"]) for grant in case["grants"]):
+            by_arn = [grant for grant in case["grants"] if not is_unique_id(grant["grantee"])]
+            found["by ids in grants"] += decide({**case, "grants": by_arn}) != decided.verdict.value
+    assert min(found["by what they were bound to"], found["by ids in grants"]) >= COUNTED // 500, found
+
+
 def test_every_element_of_a_statement_occurs() -> None:
     elements: Counter[str] = Counter()
     for _, case in cases(SEED, 1000):
@@ -185,7 +198,7 @@ def asked(statement: Json, context: Json, encryption_context: Json | None = None
     """Alice's request when her identity policy has one statement, and whether both agree on it."""
     key_policy = {"Statement": {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "*", "Resource": "*"}}
     case: Json = {
-        "principal": {"kind": "user", "account": ACCOUNT, "name": "alice"},
+        "principal": {"kind": "user", "account": ACCOUNT, "name": "alice", "id": "AIDA"},
         "identity": [json.dumps({"Version": "2012-10-17", "Statement": {"Action": "*", **statement}})],
         "boundary": None,
         "session": None,
@@ -195,6 +208,7 @@ def asked(statement: Json, context: Json, encryption_context: Json | None = None
         "resource": KEY,
         "resource_account": ACCOUNT,
         "key_policy": json.dumps(key_policy),
+        "principal_ids": {},
         "grants": [],
         "encryption_context": encryption_context or {},
         "context": context,

@@ -161,33 +161,42 @@ def steps(principal: Json) -> dict[str, set[str]]:
         case "root":
             return {"self": of_account}
         case "user":
-            return {"account": of_account, "self": {f"arn:aws:iam::{account}:user/{name}"}}
+            return {"account": of_account, "self": {f"arn:aws:iam::{account}:user/{name}", principal["id"]}}
         case "role-session":
             session = f"arn:aws:sts::{account}:assumed-role/{name}/{principal['session']}"
-            return {"account": of_account, "behind": {f"arn:aws:iam::{account}:role/{name}"}, "self": {session}}
+            role = {f"arn:aws:iam::{account}:role/{name}", principal["id"]}
+            return {
+                "account": of_account,
+                "behind": role,
+                "self": {session, f"{principal['id']}:{principal['session']}"},
+            }
     itself = f"arn:aws:sts::{account}:federated-user/{name}"
     if is_federated_root(principal):
         return {"behind": of_account, "self": {itself}}
-    return {"account": of_account, "behind": {f"arn:aws:iam::{account}:user/{principal['user']}"}, "self": {itself}}
+    user = {f"arn:aws:iam::{account}:user/{principal['user']}", principal["user_id"]}
+    return {"account": of_account, "behind": user, "self": {itself}}
 
 
-def names_step(principals: Any, names: set[str], kind: str) -> bool:
-    """Whether an element Principal or NotPrincipal lists one of the names, or everybody."""
+def names_step(case: Json, principals: Any, names: set[str]) -> bool:
+    """Whether an element Principal or NotPrincipal lists one of the names, or everybody.
+
+    "When you save the policy, AWS transforms the ARN to a unique principal ID": what stands there is that id.
+    """
     if principals == "*" or "*" in listed(principals.get("AWS", [])):
         return True
-    member = "Service" if kind == "service" else "AWS"
-    return any(name in names for name in listed(principals.get(member, [])))
+    member = "Service" if case["principal"]["kind"] == "service" else "AWS"
+    return any(case["principal_ids"].get(name, name) in names for name in listed(principals.get(member, [])))
 
 
 def named_as(case: Json) -> set[str]:
     """As what key policy and grants allow the caller: `self`, `behind`, `account`."""
-    document, kind = json.loads(case["key_policy"]), case["principal"]["kind"]
+    document = json.loads(case["key_policy"])
     found = set()
     for statement in listed(document["Statement"]):
         if not applies(case, document, statement, "Allow"):
             continue
         for step, names in steps(case["principal"]).items():
-            if names_step(statement["Principal"], names, kind):
+            if names_step(case, statement["Principal"], names):
                 found.add(step)
     for grant in case["grants"]:
         step_of_grant = grant_names(case, grant)
@@ -197,14 +206,14 @@ def named_as(case: Json) -> set[str]:
 
 
 def concerns_principal(case: Json, statement: Json) -> bool:
-    kind, chain = case["principal"]["kind"], steps(case["principal"])
+    chain = steps(case["principal"])
     if "NotPrincipal" in statement:
         if case["boundary"] is not None:
             # "… will always deny any IAM principal that has a permissions boundary policy attached".
             return True
-        return not all(names_step(statement["NotPrincipal"], names, kind) for names in chain.values())
+        return not all(names_step(case, statement["NotPrincipal"], names) for names in chain.values())
     if "Principal" in statement:
-        return any(names_step(statement["Principal"], names, kind) for names in chain.values())
+        return any(names_step(case, statement["Principal"], names) for names in chain.values())
     return True
 
 

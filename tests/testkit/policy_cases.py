@@ -4,9 +4,9 @@ A case says everything that decides, in AWS's own spelling:
 
     principal         {"kind": …, "account": …, "name": …} and what the kind needs:
                         "root"            account
-                        "user"            account, name
-                        "role-session"    account, name (of the role), session
-                        "federated-user"  account, name, user ("" when the root federated)
+                        "user"            account, name, id
+                        "role-session"    account, name and id (of the role), session
+                        "federated-user"  account, name, user ("" when the root federated) with user_id
                         "service"         name, such as s3.amazonaws.com
     identity          texts of identity policies
     boundary          text of the permissions boundary, or null
@@ -15,6 +15,7 @@ A case says everything that decides, in AWS's own spelling:
     resource_controls texts of RCPs at the resource's account
     action, resource, resource_account
     key_policy        its text; null: no key is concerned
+    principal_ids     by ARNs that the key policy may name, the unique ids that were behind them when it was saved
     grants            [{"id", "grantee", "operations", "constraints", "issuing_account"}] on the key
     encryption_context  the request's pairs, for constraints of grants
     context           the request's condition keys: a text, or a list of texts for keys that can have several
@@ -79,12 +80,15 @@ def principal_of(said: Json) -> Principal:
         case "root":
             return root_principal(account, "AKIA")
         case "user":
-            return user_principal(account, name, f"AIDA{name.upper()}", "AKIA")
+            return user_principal(account, name, said["id"], "AKIA")
         case "role-session":
-            return role_session_principal(role_arn(account, name), f"AROA{name.upper()}", said["session"], "ASIA")
+            return role_session_principal(role_arn(account, name), said["id"], said["session"], "ASIA")
         case "federated-user":
             user = said["user"]
-            federating = user_principal(account, user, "AIDA", "AKIA") if user else root_principal(account, "AKIA")
+            is_root = not user
+            federating = (
+                root_principal(account, "AKIA") if is_root else user_principal(account, user, said["user_id"], "AKIA")
+            )
             return federated_user_principal(federating, name, "ASIA")
         case "service":
             return service_principal(name)
@@ -123,7 +127,7 @@ def question_of(case: Json) -> Question:
         ),
         case["action"],
         case["resource"],
-        None if key_policy is None else parse_policy(key_policy, PolicyKind.KEY),
+        None if key_policy is None else parse_policy(key_policy, PolicyKind.KEY).bound(case["principal_ids"]),
         case["resource_account"],
         _parsed(case["resource_controls"], PolicyKind.RESOURCE_CONTROL),
         tuple(map(_grant, case["grants"])),
@@ -133,15 +137,24 @@ def question_of(case: Json) -> Question:
 
 # ── random cases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+
+def unique_id(account: str, name: str, when: str = "NOW") -> str:
+    """Of the user or role that has a name; or of the one that had it `THEN`."""
+    prefix = "AROA" if name == "app" else "AIDA"
+    return f"{prefix}{name.upper()}{account}{when}"
+
+
+ALICES: Final = {account: unique_id(account, "alice") for account in (ACCOUNT, OTHER)}
+APPS: Final = {account: unique_id(account, "app") for account in (ACCOUNT, OTHER)}
 PRINCIPALS: Final[list[Json]] = [
     {"kind": "root", "account": ACCOUNT},
-    {"kind": "user", "account": ACCOUNT, "name": "alice"},
-    {"kind": "user", "account": ACCOUNT, "name": "bob"},
-    {"kind": "role-session", "account": ACCOUNT, "name": "app", "session": "s-1"},
-    {"kind": "federated-user", "account": ACCOUNT, "name": "carol", "user": "alice"},
+    {"kind": "user", "account": ACCOUNT, "name": "alice", "id": ALICES[ACCOUNT]},
+    {"kind": "user", "account": ACCOUNT, "name": "bob", "id": unique_id(ACCOUNT, "bob")},
+    {"kind": "role-session", "account": ACCOUNT, "name": "app", "id": APPS[ACCOUNT], "session": "s-1"},
+    {"kind": "federated-user", "account": ACCOUNT, "name": "carol", "user": "alice", "user_id": ALICES[ACCOUNT]},
     {"kind": "federated-user", "account": ACCOUNT, "name": "carol", "user": ""},
-    {"kind": "user", "account": OTHER, "name": "alice"},
-    {"kind": "role-session", "account": OTHER, "name": "app", "session": "s-1"},
+    {"kind": "user", "account": OTHER, "name": "alice", "id": ALICES[OTHER]},
+    {"kind": "role-session", "account": OTHER, "name": "app", "id": APPS[OTHER], "session": "s-1"},
     {"kind": "root", "account": OTHER},
     {"kind": "service", "name": "s3.amazonaws.com"},
 ]
@@ -179,7 +192,24 @@ NAMES: Final = [
     *(f"arn:aws:sts::{account}:assumed-role/app/s-1" for account in (ACCOUNT, OTHER)),
     f"arn:aws:sts::{ACCOUNT}:federated-user/carol",
 ]
-GRANTEES: Final = [*NAMES[4:], "s3.amazonaws.com"]
+# By name, the unique id of today's and that of whoever had it before.
+IDS: Final = {
+    **{
+        f"arn:aws:iam::{account}:{kind}/{name}": (unique_id(account, name), unique_id(account, name, "THEN"))
+        for account in (ACCOUNT, OTHER)
+        for kind, name in (("user", "alice"), ("role", "app"), ("user", "bob"))
+    },
+    **{
+        f"arn:aws:sts::{account}:assumed-role/app/s-1": (
+            f"{unique_id(account, 'app')}:s-1",
+            f"{unique_id(account, 'app', 'THEN')}:s-1",
+        )
+        for account in (ACCOUNT, OTHER)
+    },
+}
+# A principal's ids stand in policies and grants, too.
+BARE_IDS: Final = [unique for arn in NAMES if arn in IDS for unique in IDS[arn]]
+GRANTEES: Final = [*NAMES[4:], *BARE_IDS, "s3.amazonaws.com"]
 PAIRS: Final = [
     *(("app", "a"), ("app", "A"), ("app", "b")),
     *(("stage", "a"), ("Stage", "a"), ("Stage", "x*"), ("owner", "alice")),
@@ -275,7 +305,8 @@ def _condition(seeded: Random, *, key_policy: bool) -> Json:
 def _names(seeded: Random) -> Any:
     if seeded.random() < 0.15:
         return "*"
-    names: Json = {"AWS": _some(seeded, [*NAMES, "*"] if seeded.random() < 0.1 else NAMES)}
+    named = [*NAMES, *BARE_IDS] if seeded.random() < 0.2 else NAMES
+    names: Json = {"AWS": _some(seeded, [*named, "*"] if seeded.random() < 0.1 else named)}
     if seeded.random() < 0.2:
         names["Service"] = seeded.choice(["s3.amazonaws.com", "ec2.amazonaws.com"])
     return names
@@ -340,6 +371,13 @@ def _key_policy(seeded: Random, principal: Json) -> str:
     return json.dumps(document)
 
 
+def _principal_ids(seeded: Random) -> dict[str, str]:
+    """Of a policy from before ids were kept, none; else mostly those of today."""
+    if seeded.random() < 0.3:
+        return {}
+    return {arn: then if seeded.random() < 0.4 else now for arn, (now, then) in IDS.items()}
+
+
 def _a_grant(seeded: Random, number: int, principal: Json, pairs: Json) -> Json:
     """A grant; every other one names who asks, or who is behind his session."""
     constraints: Json = {}
@@ -352,7 +390,8 @@ def _a_grant(seeded: Random, number: int, principal: Json, pairs: Json) -> Json:
     if seeded.random() < 0.15:
         constraints["SourceArn"] = seeded.choice(SOURCE_ARNS)
     asked = principal_of(principal)
-    own = [name for name in (asked.arn, asked.issuer_arn) if name in GRANTEES]
+    names = (asked.arn, asked.issuer_arn, asked.principal_id, asked.issuer_id)
+    own = [name for name in names if name in GRANTEES]
     return {
         "id": f"grant-{number}",
         "grantee": seeded.choice(own if own and seeded.random() < 0.5 else GRANTEES),
@@ -412,6 +451,7 @@ def a_case(seeded: Random) -> Json:
         "resource": "*" if keyless else KEY,
         "resource_account": owner,
         "key_policy": None if keyless else _key_policy(seeded, principal),
+        "principal_ids": {} if keyless else _principal_ids(seeded),
         "grants": []
         if keyless
         else [_a_grant(seeded, number, principal, pairs) for number in range(seeded.choice([0, 1, 1, 2]))],

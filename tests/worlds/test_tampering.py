@@ -312,6 +312,7 @@ RAW_KEY_CHANGES: dict[str, dict[str, Any]] = {
     "multi_region": {"multi_region": 1},
     "description": {"description": "changed"},
     "key_policy": {"key_policy": "{}"},
+    "principal_ids": {"principal_ids": '{"arn:aws:iam::000000000000:user/a":"AIDA1"}'},
     "tags": {"tags": '{"a":"b"}'},
     "created_at_s": {"created_at_s": 1.0},
     "account": {"account": "111111111111"},

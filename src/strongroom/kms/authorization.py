@@ -35,6 +35,7 @@ from strongroom.kms.iam.evaluate import (
 )
 from strongroom.kms.iam.explain import Trace, explain
 from strongroom.kms.iam.grants import GrantConstraints, delegates
+from strongroom.kms.iam.principals import Principal
 from strongroom.kms.iam.retirement import RETIRE, retirement
 from strongroom.kms.identities.demands import OnIdentity, stated_values
 from strongroom.kms.identities.faults import AccessDenied
@@ -89,19 +90,19 @@ class Authorization:
         if isinstance(kept, Decision):
             if not kept.allowed:
                 question = await self._on_key(caller, action, entry)
-                raise self._refusal(call, question, kept, entry, key_ref)
+                raise await self._refusal(call, question, kept, entry, key_ref)
             return
         question = await self._on_key(caller, action, entry)
         if entry.record.account != call.account and action not in ACROSS_ACCOUNTS:
             question = msgspec.structs.replace(question, resource_policy=NO_POLICY, grants=())
-            raise self._refusal(call, question, evaluate(question), entry, key_ref)
+            raise await self._refusal(call, question, evaluate(question), entry, key_ref)
         if kept is None:
             keys = consulted_keys(question)
             if not keys:
                 decision = evaluate(question)
                 entry.remember(caller, action, decision)
                 if not decision.allowed:
-                    raise self._refusal(call, question, decision, entry, key_ref)
+                    raise await self._refusal(call, question, decision, entry, key_ref)
                 return
             kept = VaryingDecision(action, keys)
             entry.remember(caller, action, kept)
@@ -114,7 +115,7 @@ class Authorization:
                 found = evaluate(question)
                 kept.keep(values, found)
             if not found.allowed:
-                raise self._refusal(call, question, found, entry, key_ref)
+                raise await self._refusal(call, question, found, entry, key_ref)
 
     async def require_delegation(
         self,
@@ -146,7 +147,7 @@ class Authorization:
                 f"The grant {grant_id} would allow if the new one gave no more than it."
                 for grant_id in too_little[:_GRANTS_SHOWN_MAX]
             ]
-            raise self._refusal(call, question, decision, entry, key_ref, also)
+            raise await self._refusal(call, question, decision, entry, key_ref, also)
 
     async def require_retirement(self, call: Call, entry: KeyEntry, grant: GrantRecord, *, by_token: bool) -> None:
         """For a grant that is to go: it says itself who may (`iam/retirement.py`), whoever's key it is on.
@@ -156,7 +157,11 @@ class Authorization:
         """
         caller, record = call.principal_entry, entry.record
         issuing_account = grant.issuing_account.split(":")[4]
-        document = retirement(grant.grantee, grant.retiring, grant.operations, issuing_account, record.account)
+        arns_of_then = {grant.grantee: grant.grantee_arn, grant.retiring: grant.retiring_arn}
+        document = retirement(
+            *(grant.grantee, grant.retiring, grant.operations, issuing_account, record.account),
+            {kept: arn for kept, arn in arns_of_then.items() if arn is not None},
+        )
         question = Question(caller.principal, caller.documents, RETIRE, entry.arn, resource_policy=document)
         asked = AskedGrant(AskedConstraints(grant.context_subset, grant.context_equals))
         keys = consulted_keys(question)
@@ -226,7 +231,11 @@ class Authorization:
             key=entry.record,
             aliases=aliases,
         )
-        return explain(msgspec.structs.replace(question, context=StatedContext(stated, derived)))
+        trace = explain(msgspec.structs.replace(question, context=StatedContext(stated, derived)))
+        if trace.decision.allowed:
+            return trace
+        predecessors = await self._predecessors(entry, call.principal)
+        return msgspec.structs.replace(trace, changes=(*trace.changes, *predecessors))
 
     def question_on_identity(self, call: Call, demand: OnIdentity) -> Question:
         """What `require_on_identity` would decide; no leave to do anything."""
@@ -264,7 +273,7 @@ class Authorization:
             return AccessDeniedException(unseen_message(call.principal, action, _THIS))
         return self.unseen(call, action, parsed)
 
-    def _refusal(
+    async def _refusal(
         self,
         call: Call,
         question: Question,
@@ -278,7 +287,7 @@ class Authorization:
         Not which it is, unless its ARN was named; and nothing of its tags, aliases and kind, which the caller's own
         policies could ask for one by one, to see which of them refuses.
         """
-        self._note(call, question, decision, also)
+        self._note(call, question, decision, (*also, *await self._predecessors(entry, question.principal)))
         if entry.record.account != call.account:
             parsed = parse_key_ref(key_ref) if key_ref else None
             if not isinstance(parsed, KeyArn | AliasArn):
@@ -288,6 +297,15 @@ class Authorization:
 
     def _note(self, call: Call, question: Question, decision: Decision, also: Sequence[str] = ()) -> None:
         call.reason = self._reasons.of(question, decision, also)
+
+    async def _predecessors(self, entry: KeyEntry, principal: Principal) -> list[str]:
+        """Of grants for whoever had the caller's name before: to who reads names, they look as if they let him in."""
+        records = await self._directory.grants_to_predecessors(entry, principal)
+        return [
+            f"The grant {record.grant_id} is for the {record.grantee_arn} of when it was made ({record.grantee}), "
+            "not for the one of today."
+            for record in records
+        ]
 
     # ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────
 

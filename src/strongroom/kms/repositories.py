@@ -78,6 +78,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     # Automatic rotation: None while it is off.
     rotation_period_days: int | None = None
     next_rotation_at_s: float | None = None
+    # By the ARNs that the key policy names, the unique ids that these users, roles and sessions had when it was saved.
+    principal_ids: dict[str, str] | None = None
 
 
 class MaterialRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +110,9 @@ class AliasRecord(msgspec.Struct, frozen=True, kw_only=True):
 class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A grant on a KMS key, as CreateGrant was asked for it; None where nothing was asked.
 
-    `grantee` and `retiring` are ARNs; of services they are the names, and then there is no ARN. `issuing_account` is the
-    ARN of the root of the account that made it.
+    `grantee` and `retiring` are unique ids of users, roles and sessions, whose ARNs of then are beside them; of others, and
+    of grants from before ids were kept, they are ARNs; of services they are the names. `issuing_account` is the ARN of
+    the root of the account that made it.
     """
 
     key_id: str
@@ -126,6 +129,8 @@ class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     context_equals: dict[str, str] | None = None
     context_subset: dict[str, str] | None = None
     source_arn: str | None = None
+    grantee_arn: str | None = None
+    retiring_arn: str | None = None
 
 
 class KeyUsageRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +189,8 @@ Record = (
 R = TypeVar("R", bound=Record)
 # Kinds that are listed by name within an account.
 N = TypeVar("N", bound=UserRecord | GroupRecord | RoleRecord | ManagedPolicyRecord)
+# Kinds of principals that have a unique id.
+P = TypeVar("P", bound=UserRecord | RoleRecord)
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -355,6 +362,9 @@ class Store(Protocol):
     async def find_folded(self, kind: type[N], account: str, name: str) -> str | None:
         """The name, as it is spelled, that is this one but for the case of ASCII letters."""
 
+    async def with_unique_id(self, kind: type[P], unique_id: str) -> P | None:
+        """The user or role that has an id, in whatever account."""
+
     async def list_accounts(self) -> list[AccountRecord]:
         """The accounts beside the main account, ordered by id."""
 
@@ -366,6 +376,9 @@ class Store(Protocol):
 
     async def grants_to(self, key_id: str, grantee: str) -> list[GrantRecord]:
         """Those that name a grantee."""
+
+    async def grants_to_predecessors(self, key_id: str, arn: str, grantee: str, limit: int) -> list[GrantRecord]:
+        """Those whose grantee had an ARN when they were made, and is not this one; some of them."""
 
     async def grant_like(self, record: GrantRecord) -> GrantRecord | None:
         """The grant on the same key that was made under the same name for the same; there is one at most."""

@@ -20,7 +20,7 @@ policy", "AWS KMS condition keys"; Organizations user guide, "RCP syntax".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from strongroom.kms.iam.patterns import (
     UnresolvedVariableError,
     parse_patterns,
 )
-from strongroom.kms.iam.principals import Named
+from strongroom.kms.iam.principals import Named, is_unique_id
 from strongroom.protocol.strict_json import StrictJsonError, parse_strictly
 
 # For every kind but key policies, whose limit is configured, and held by whoever takes the policy.
@@ -141,6 +141,16 @@ class PolicyDocument(msgspec.Struct, frozen=True, eq=False):
     def named(self) -> Iterator[Named]:
         """The principals of every statement that lists some."""
         return (statement.principals for statement in self.statements if statement.principals is not None)
+
+    def bound(self, ids: Mapping[str, str]) -> PolicyDocument:
+        """The document as it was meant when it was saved: these ARNs are of those whose unique ids these are."""
+        statements = tuple(
+            statement
+            if statement.principals is None
+            else msgspec.structs.replace(statement, principals=statement.principals.bound(ids))
+            for statement in self.statements
+        )
+        return msgspec.structs.replace(self, statements=statements)
 
 
 class _Empty:
@@ -272,13 +282,15 @@ class _Parser:
         kinds = {"AWS", "Service", "Federated"} if self._kind is PolicyKind.TRUST else {"AWS", "Service"}
         _only(value, frozenset(kinds), place)
         aws = _strings(value.get("AWS", []), f"{place}.AWS")
-        accounts, arns = set(), set()
+        accounts, arns, ids = set(), set(), {}
         for name in aws:
             account = _ACCOUNT.fullmatch(name)
             if account is not None and (name.isdigit() or name.endswith(":root")):
                 accounts.add(account[1])
             elif _ARN.fullmatch(name):
                 arns.add(name)
+            elif is_unique_id(name):
+                ids[name] = name
             elif name != "*":
                 raise PolicyError(f"{place}.AWS: {name[:128]!r} is not a supported principal")
         return Named(
@@ -287,6 +299,7 @@ class _Parser:
             frozenset(arns),
             _matching(value.get("Service", []), _SERVICE, f"{place}.Service"),
             _matching(value.get("Federated", []), _PROVIDER, f"{place}.Federated"),
+            ids,
         )
 
     # ── what, on what ───────────────────────────────────────────────────────────────────────────────────────────

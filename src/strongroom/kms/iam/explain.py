@@ -15,7 +15,7 @@ from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, Statement
 from strongroom.kms.iam.evaluate import Decision, Question, Verdict, evaluate, naming
 from strongroom.kms.iam.grants import Grant
 from strongroom.kms.iam.patterns import Context, Template, UnresolvedVariableError, fold, plain_text
-from strongroom.kms.iam.principals import Naming, PrincipalKind
+from strongroom.kms.iam.principals import Naming, Principal, PrincipalKind
 
 
 class ConditionTrace(msgspec.Struct, frozen=True):
@@ -41,6 +41,8 @@ class StatementTrace(msgspec.Struct, frozen=True):
     action_matches: bool
     resource_matches: bool
     conditions: tuple[ConditionTrace, ...]
+    # Whom it means, where that is whoever had a name of the caller's before him.
+    predecessor: str = ""
 
     @property
     def failures(self) -> int:
@@ -115,7 +117,18 @@ def _statement(document: PolicyDocument, at: int, statement: Statement, question
         all(plain) and all(condition.holds for condition in conditions),
         *plain,
         conditions,
+        _predecessor(statement, question.principal),
     )
+
+
+def _predecessor(statement: Statement, principal: Principal) -> str:
+    """Whom a statement means by the caller's ARN, or by that of who is behind him, if it was saved before there was he."""
+    names = dict(principal.identified)
+    for unique_id, arn in () if statement.principals is None else sorted(statement.principals.ids.items()):
+        today = names.get(arn, unique_id)
+        if today != unique_id:
+            return f"the {arn} of when it was saved ({unique_id}), not the one of today ({today})"
+    return ""
 
 
 def _condition(condition: Condition, context: Context, *, allows: bool) -> ConditionTrace:
@@ -169,8 +182,9 @@ def format_trace(trace: Trace) -> list[str]:
 
 
 def _lacking(trace: StatementTrace) -> list[str]:
+    caller = f"the caller: it means {trace.predecessor}" if trace.predecessor else "the caller"
     plain = (
-        (trace.principal_matches, "the caller"),
+        (trace.principal_matches, caller),
         (trace.action_matches, "the action"),
         (trace.resource_matches, "the resource"),
     )
@@ -188,6 +202,9 @@ def _changes(
 ) -> Iterator[str]:
     if decision.allowed:
         return
+    for trace in statements:
+        if trace.predecessor and trace.action_matches:
+            yield f"{_name(trace)} means {trace.predecessor}. Saved again, it would mean the one of today."
     kind = decision.source
     assert kind is not None, "only what is allowed needs no policy"
     if decision.verdict is Verdict.EXPLICIT_DENY:
@@ -217,7 +234,7 @@ def _name(trace: StatementTrace) -> str:
 def _and_then(trace: StatementTrace) -> str:
     """What an Allow that does not apply lacks."""
     unmet = [_met(condition) for condition in trace.conditions if not condition.holds]
-    unnamed = _lacking(trace)[: trace.failures - len(unmet)]
+    unnamed = _lacking(msgspec.structs.replace(trace, predecessor=""))[: trace.failures - len(unmet)]
     return " and ".join(
         [f"it named {words}" for words in unnamed] + [words.replace(" of ", " held for ", 1) for words in unmet]
     )

@@ -18,7 +18,7 @@ Sources: KMS API reference, CreateGrant and GrantConstraints; KMS developer guid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -67,7 +67,11 @@ class ConstraintType(StrEnum):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What of a grant decides. The grantee is an ARN, or a service by its name, which then is of `grantee_service`."""
+    """What of a grant decides.
+
+    The grantee is called by the unique id that a user, role or session had when the grant was made; others, and all of
+    grants from before ids were kept, by their ARN; a service by its name.
+    """
 
     grant_id: str
     grantee: str
@@ -80,9 +84,10 @@ class Grant(msgspec.Struct, frozen=True):
         """How it calls somebody: 1."""
         if principal.kind in {PrincipalKind.OPERATOR, PrincipalKind.SERVICE, PrincipalKind.WEB_IDENTITY}:
             return Naming.NOT
-        if self.grantee == principal.arn:
+        if self.grantee in {principal.arn, principal.principal_id}:
             return Naming.ITSELF
-        return Naming.ISSUER if self.grantee and self.grantee == principal.issuer_arn else Naming.NOT
+        is_issuer = self.grantee and self.grantee in {principal.issuer_arn, principal.issuer_id}
+        return Naming.ISSUER if is_issuer else Naming.NOT
 
     def gives(self, action: str) -> bool:
         """Whether it is about an action: 2."""
@@ -113,23 +118,6 @@ class Grant(msgspec.Struct, frozen=True):
             return False
         wanted = constraints.context_subset
         return wanted is None or set(whole_context(wanted)) <= set(pairs)
-
-
-class GrantsOfKey:
-    """All grants on one key, found by grantee: a question is about one or two grantees, a key may have 50,000 grants."""
-
-    __slots__ = ("_by_grantee",)
-
-    def __init__(self, grants: Iterable[Grant]) -> None:
-        found: dict[str, list[Grant]] = {}
-        for grant in grants:
-            found.setdefault(grant.grantee, []).append(grant)
-        self._by_grantee = {grantee: tuple(of_one) for grantee, of_one in found.items()}
-
-    def naming(self, principal: Principal) -> tuple[Grant, ...]:
-        """Those that name a principal, or the role or user behind it."""
-        own = self._by_grantee.get(principal.arn, ())
-        return own + self._by_grantee.get(principal.issuer_arn, ()) if principal.issuer_arn else own
 
 
 def whole_context(context: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,9 +9,12 @@
 | who holds a web identity | the provider | the provider, in the trust policy of a role |
 | a service | its name, `s3.amazonaws.com` | its name |
 
+A document that was saved while a user or role existed calls it, and its sessions, by its unique id from then on: whoever
+has the name later is somebody else. Conditions (`aws:PrincipalArn`) go by names alone.
+
 Everybody in this table is also called by `*`. Operators and the service itself are no principals of AWS: no policy names
 them, not even with `*`. The identity that was verified is the identity that is evaluated: one object, never parsed again.
-Source: IAM user guide, "AWS JSON policy elements: Principal".
+Sources: IAM user guide, "AWS JSON policy elements: Principal", "IAM identifiers" (unique identifiers).
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ class PrincipalKind(StrEnum):
 
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+# Of a user, of a role, of a role's session: as GetCallerIdentity tells a UserId.
+_UNIQUE_ID: Final = re.compile(r"(?:AIDA[A-Z0-9]{16,124}|AROA[A-Z0-9]{16,124}(?::[\w+=,.@-]{1,64})?)", re.ASCII)
 _NAMED_BY_NOBODY: Final = frozenset({PrincipalKind.OPERATOR, PrincipalKind.SERVICE})
 
 
@@ -54,8 +59,9 @@ class Principal(msgspec.Struct, frozen=True):
     principal_id: str
     user_name: str = ""
     access_key_id: str = ""
-    # Behind a session: the role's ARN, or the ARN of the user (or root) who federated.
+    # Behind a session: the ARN and the unique id of the role, or of the user (or root) who federated.
     issuer_arn: str = ""
+    issuer_id: str = ""
     session_name: str = ""
     source_identity: str = ""
     # The tags of the user or role and, where a session carries tags, those over them.
@@ -64,6 +70,18 @@ class Principal(msgspec.Struct, frozen=True):
     federated_provider: str = ""
     # When temporary credentials were issued.
     issued_at_s: float | None = None
+
+    @property
+    def identified(self) -> tuple[tuple[str, str], ...]:
+        """By ARN and by unique id: itself and the role or user behind it, as far as they have ids that are kept."""
+        both = ((self.arn, self.principal_id), (self.issuer_arn, self.issuer_id))
+        return tuple((arn, unique_id) for arn, unique_id in both if is_unique_id(unique_id))
+
+    @property
+    def grantee_names(self) -> tuple[str, ...]:
+        """What grants that are for it, or for the role or user behind it, may call their grantee."""
+        arns = (self.arn, self.issuer_arn) if self.issuer_arn else (self.arn,)
+        return *arns, *(unique_id for _, unique_id in self.identified)
 
 
 class Naming(IntEnum):
@@ -86,15 +104,24 @@ class Named(msgspec.Struct, frozen=True):
     arns: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()
+    # By unique id, what the document calls whoever had it when it was saved: an ARN, or the id itself.
+    ids: Mapping[str, str] = {}
+
+    def bound(self, ids: Mapping[str, str]) -> Named:
+        """With these ARNs meaning those whose unique ids these are, and nobody who is called so later."""
+        names = self.arns & ids.keys()
+        return msgspec.structs.replace(
+            self, arns=self.arns - names, ids={**self.ids, **{ids[name]: name for name in sorted(names)}}
+        )
 
     def naming(self, principal: Principal) -> Naming:
         if self.everybody:
             return Naming.NOT if principal.kind in _NAMED_BY_NOBODY else Naming.ITSELF
         match principal.kind:
             case PrincipalKind.ROOT | PrincipalKind.USER | PrincipalKind.ROLE_SESSION | PrincipalKind.FEDERATED_USER:
-                if principal.arn in self.arns:
+                if self._lists(principal.arn, principal.principal_id):
                     return Naming.ITSELF
-                if principal.issuer_arn in self.arns:
+                if self._lists(principal.issuer_arn, principal.issuer_id):
                     return Naming.ISSUER
                 return Naming.ACCOUNT if principal.account in self.accounts else Naming.NOT
             case PrincipalKind.AWS_SERVICE:
@@ -115,11 +142,21 @@ class Named(msgspec.Struct, frozen=True):
         match principal.kind:
             case PrincipalKind.ROOT | PrincipalKind.USER | PrincipalKind.ROLE_SESSION | PrincipalKind.FEDERATED_USER:
                 # The root has no other name than its account's.
-                names = {name for name in (principal.arn, principal.issuer_arn) if name}
-                names.discard(root_arn(principal.account))
-                return principal.account in self.accounts and names <= self.arns
+                nobody = {"", root_arn(principal.account)}
+                steps = ((principal.arn, principal.principal_id), (principal.issuer_arn, principal.issuer_id))
+                return principal.account in self.accounts and all(
+                    arn in nobody or self._lists(arn, unique_id) for arn, unique_id in steps
+                )
             case _:
                 return self.naming(principal) is not Naming.NOT
+
+    def _lists(self, arn: str, unique_id: str) -> bool:
+        return arn in self.arns or unique_id in self.ids
+
+
+def is_unique_id(name: str) -> bool:
+    """Whether this is how a user, a role or a role's session is called by id; no ARN and no service's name is."""
+    return _UNIQUE_ID.fullmatch(name) is not None
 
 
 def root_arn(account: str) -> str:
@@ -199,6 +236,7 @@ def role_session_principal(
         "",
         access_key_id,
         issuer_arn=role,
+        issuer_id=role_id,
         session_name=session_name,
         source_identity=source_identity,
         tags=tags or {},
@@ -224,6 +262,7 @@ def federated_user_principal(
         "",
         access_key_id,
         issuer_arn=user.arn,
+        issuer_id=user.principal_id,
         session_name=name,
         tags=tags or {},
         issued_at_s=issued_at_s,

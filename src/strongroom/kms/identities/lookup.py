@@ -121,7 +121,7 @@ def _inline(policies: Mapping[str, str], whose: str = "") -> tuple[PolicyDocumen
 
 def trust_policy(role: RoleRecord) -> PolicyDocument:
     """Who may assume a role."""
-    return _document(role.trust_policy, PolicyKind.TRUST, f"role {role.name}")
+    return _document(role.trust_policy, PolicyKind.TRUST, f"role {role.name}").bound(role.principal_ids or {})
 
 
 def _document(text: str | None, kind: PolicyKind, name: str) -> PolicyDocument:

@@ -73,6 +73,8 @@ class RoleRecord(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
     created_at_s: float
     boundary_arn: str | None = None
+    # By the ARNs that the trust policy names, the unique ids that these users, roles and sessions had when it was saved.
+    principal_ids: dict[str, str] | None = None
 
 
 class PolicyVersion(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
@@ -55,6 +55,8 @@ _DECISIONS_MAX: Final = 1_000
 _ALIASES_MAX: Final = 1_000
 _GRANTEES_MAX: Final = 1_000
 _GRANT_COUNTS_MAX: Final = 1_000
+# As many as a reason tells of.
+_PREDECESSORS_GRANTS_MAX: Final = 8
 PARTITION: Final = "aws"
 _KEY_ID_CHARS: Final = 36
 
@@ -88,16 +90,20 @@ def grant_of(record: GrantRecord) -> Grant:
     )
 
 
-def parse_key_policy(text: str) -> PolicyDocument:
-    """A key's policy, parsed; documents are immutable, so keys may share one.
+def parse_key_policy(text: str, principal_ids: Mapping[str, str] | None = None) -> PolicyDocument:
+    """A key's policy, parsed, with the ARNs bound to the unique ids; documents are immutable, so keys may share one.
 
     Raises:
         PolicyError: as `parse_policy`; a stored one was taken before.
     """
-    return _parse_short(text) if len(text) <= _SHORT_POLICY_CHARS_MAX else _parse_long(text)
+    ids = tuple((principal_ids or {}).items())
+    return _parse_short(text, ids) if len(text) <= _SHORT_POLICY_CHARS_MAX else _parse_long(text, ids)
 
 
-_parse: Final = partial(parse_policy, kind=PolicyKind.KEY)
+def _parse(text: str, ids: tuple[tuple[str, str], ...]) -> PolicyDocument:
+    return parse_policy(text, PolicyKind.KEY).bound(dict(ids))
+
+
 _parse_short: Final = lru_cache(_POLICIES_MAX)(_parse)
 _parse_long: Final = lru_cache(_LONG_POLICIES_MAX)(_parse)
 
@@ -139,7 +145,7 @@ class KeyEntry:
         """`policy` is the parsed key policy, where it was parsed already; `controls` are the organisation's."""
         self.record: Final = record
         self.arn: Final = format_key_arn(PARTITION, record.region, record.account, record.key_id)
-        self.policy: Final[PolicyDocument] = policy or parse_key_policy(record.key_policy)
+        self.policy: Final[PolicyDocument] = policy or parse_key_policy(record.key_policy, record.principal_ids)
         self.materials: Final = {material.hbkid: Material(record, material) for material in materials}
         (self.current,) = [m for m in self.materials.values() if m.record.state is MaterialState.CURRENT]
         # How the audit trail names the key together with a material: kept here by `kms/trail.py`.
@@ -439,15 +445,23 @@ class Directory:
         if not entry.has_grants:
             return ()
         grants: tuple[Grant, ...] = ()
-        for grantee in (principal.arn, principal.issuer_arn):
-            if grantee:
-                known = entry.grants.get(grantee)
-                if known is None:
-                    found = await self.store.grants_to(entry.record.key_id, grantee)
-                    known = tuple(map(grant_of, found))
-                    entry.keep_grants(grantee, known)
-                grants += known
+        for grantee in principal.grantee_names:
+            known = entry.grants.get(grantee)
+            if known is None:
+                found = await self.store.grants_to(entry.record.key_id, grantee)
+                known = tuple(map(grant_of, found))
+                entry.keep_grants(grantee, known)
+            grants += known
         return grants
+
+    async def grants_to_predecessors(self, entry: KeyEntry, principal: Principal) -> list[GrantRecord]:
+        """Some of the grants on a key that were made for whoever had the principal's ARN, or its role's, before."""
+        found: list[GrantRecord] = []
+        for arn, unique_id in principal.identified if entry.has_grants else ():
+            found += await self.store.grants_to_predecessors(
+                entry.record.key_id, arn, unique_id, _PREDECESSORS_GRANTS_MAX
+            )
+        return found
 
     async def key_id_of_material(self, hbkid: bytes) -> str | None:
         """Which key a ciphertext's HBKID belongs to."""

@@ -43,8 +43,8 @@ async def run(service: Service, call: Call, request: CreateGrantRequest) -> Crea
     if request.GrantTokens:
         await require_grant_tokens(service, request.GrantTokens)
     require_state(entry, call.operation)  # 1
-    grantee = request.GranteeServicePrincipal or await require_principal(service, request.GranteePrincipal)  # 2
-    retiring = request.RetiringServicePrincipal or await require_principal(service, request.RetiringPrincipal)
+    grantee = await require_principal(service, request.GranteePrincipal, request.GranteeServicePrincipal)  # 2
+    retiring = await require_principal(service, request.RetiringPrincipal, request.RetiringServicePrincipal)
     constraints = _constraints(request)
     _require_fit(entry, request, constraints)  # 3
     stop_if_dry_run(request.DryRun, admission)
@@ -55,14 +55,16 @@ async def run(service: Service, call: Call, request: CreateGrantRequest) -> Crea
         account=entry.record.account,
         region=entry.record.region,
         name=request.Name or "",
-        grantee=grantee,
-        retiring=retiring,
+        grantee=grantee.kept,
+        retiring=retiring.kept,
         issuing_account=root_arn(call.account),
         operations=tuple(name for name in OPERATIONS if name in request.Operations),
         created_at_s=service.clock(),
         context_equals=_in_order(constraints.context_equals),
         context_subset=_in_order(constraints.context_subset),
         source_arn=constraints.source_arn,
+        grantee_arn=grantee.arn,
+        retiring_arn=retiring.arn,
     )
     existing = await service.directory.store.grant_like(record) if record.name else None  # 4
     if existing is None:

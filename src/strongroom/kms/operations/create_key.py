@@ -34,7 +34,7 @@ async def run(service: Service, call: Call, request: CreateKeyRequest) -> Create
     spec, usage = _spec_and_usage(request)  # 1
     tags = add_tags({}, request.Tags or (), service.limits)  # 2
     key_policy = request.Policy if request.Policy is not None else default_policy(call.account)
-    document = await require_policy(service, key_policy)
+    document, principal_ids = await require_policy(service, key_policy)
     record = KeyRecord(
         key_id=str(uuid.uuid4()),
         version=1,
@@ -49,6 +49,7 @@ async def run(service: Service, call: Call, request: CreateKeyRequest) -> Create
         key_policy=key_policy,
         tags=tags,
         created_at_s=service.clock(),
+        principal_ids=principal_ids,
     )
     if not request.BypassPolicyLockoutSafetyCheck:
         require_no_lockout(service, call, document, record)

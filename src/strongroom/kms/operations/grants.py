@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, get_args
 
+import msgspec
+
 from strongroom.kms.faults import InvalidArnException
-from strongroom.kms.iam.principals import principal_arn
+from strongroom.kms.iam.principals import is_unique_id, principal_arn
 from strongroom.kms.identities.existence import Existence
 from strongroom.kms.keys.directory import PARTITION
 from strongroom.kms.keys.grants import require_token
@@ -21,7 +23,7 @@ _LIMIT_DEFAULT: Final = 50
 _LIMIT_MAX: Final = 100
 # As the model has them.
 OPERATIONS: Final[tuple[GrantOperationShape, ...]] = get_args(GrantOperationShape)
-# What begins otherwise is a service's name.
+# What begins otherwise, and is no unique id, is a service's name.
 _ARN: Final = "arn:"
 
 
@@ -39,37 +41,65 @@ def not_a_principal(name: str) -> InvalidArnException:
     return InvalidArnException(f"ARN does not refer to a valid principal: {name}")
 
 
-async def require_principal(service: Service, name: str | None) -> str:
-    """The ARN of a principal that a request names; empty where it names none.
+class NamedPrincipal(msgspec.Struct, frozen=True):
+    """As what a grant keeps somebody, and the ARN that he has now, where that is something else."""
+
+    kept: str = ""
+    arn: str | None = None
+
+
+async def require_principal(service: Service, name: str | None, service_name: str | None) -> NamedPrincipal:
+    """The principal, or the service, that a request names; nothing is kept where it names none.
 
     Raises:
         InvalidArnException: nobody is called so.
     """
+    if service_name:
+        return NamedPrincipal(service_name)
     if name is None:
-        return ""
+        return NamedPrincipal()
     arn = principal_arn(name)
-    if not await Existence(service.identities, service.main_account).arn(arn):
+    kept = await Existence(service.identities, service.main_account).identify(arn)
+    if kept is None:
         raise not_a_principal(name)
-    return arn
+    return NamedPrincipal(kept, None if kept == arn else arn)
+
+
+async def kept_names(service: Service, name: str) -> tuple[str, ...]:
+    """As what grants may keep whom a request calls so: his unique id, and his ARN in grants from before ids were kept."""
+    arn = principal_arn(name)
+    kept = await Existence(service.identities, service.main_account).identify(arn)
+    return (arn,) if kept in {None, arn} else (arn, kept)
 
 
 def page_limit(limit: int | None) -> int:
     return min(limit or _LIMIT_DEFAULT, _LIMIT_MAX)
 
 
-def grants_response(records: Sequence[GrantRecord], limit: int) -> ListGrantsResponse:
+async def grants_of_any(
+    names: Sequence[str], read: Callable[[str], Awaitable[list[GrantRecord]]], limit: int
+) -> list[GrantRecord]:
+    """The first that one reading for all of the names would give."""
+    found = [record for name in names for record in await read(name)]
+    return sorted(found, key=lambda record: record.grant_id)[:limit]
+
+
+async def grants_response(service: Service, records: Sequence[GrantRecord], limit: int) -> ListGrantsResponse:
     """A page of grants; of `records` there is one more than `limit` if there is another page."""
     page, more = records[:limit], len(records) > limit
+    existence = Existence(service.identities, service.main_account)
+    kept = {name for record in page for name in (record.grantee, record.retiring)}
+    called = {name: await existence.shown(name) for name in kept}
     return ListGrantsResponse(
-        Grants=[_entry(record) for record in page],
+        Grants=[_entry(record, called) for record in page],
         NextMarker=format_marker(page[-1].grant_id) if more else None,
         Truncated=more,
     )
 
 
-def _entry(record: GrantRecord) -> GrantListEntry:
-    grantee, grantee_service = _arn_or_service(record.grantee)
-    retiring, retiring_service = _arn_or_service(record.retiring)
+def _entry(record: GrantRecord, called: Mapping[str, str]) -> GrantListEntry:
+    grantee, grantee_service = _principal_or_service(called[record.grantee])
+    retiring, retiring_service = _principal_or_service(called[record.retiring])
     constraints = GrantConstraints(
         EncryptionContextSubset=record.context_subset,
         EncryptionContextEquals=record.context_equals,
@@ -90,7 +120,7 @@ def _entry(record: GrantRecord) -> GrantListEntry:
     )
 
 
-def _arn_or_service(name: str) -> tuple[str | None, str | None]:
+def _principal_or_service(name: str) -> tuple[str | None, str | None]:
     if not name:
         return None, None
-    return (name, None) if name.startswith(_ARN) else (None, name)
+    return (name, None) if name.startswith(_ARN) or is_unique_id(name) else (None, name)

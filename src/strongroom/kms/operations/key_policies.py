@@ -13,11 +13,9 @@ from strongroom.kms.calls import Call
 from strongroom.kms.faults import LimitExceededException, MalformedPolicyDocumentException
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError
 from strongroom.kms.iam.principals import root_arn
-from strongroom.kms.identities.existence import Existence
+from strongroom.kms.identities.existence import Existence, MissingPrincipalError
 from strongroom.kms.keys.directory import parse_key_policy
-from strongroom.kms.repositories import (
-    KeyRecord,
-)
+from strongroom.kms.repositories import KeyRecord
 from strongroom.kms.service import Service
 
 DEFAULT_NAME: Final = "default"
@@ -36,8 +34,8 @@ def default_policy(account: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Id": "key-default-1", "Statement": [statement]}, indent=2)
 
 
-async def require_policy(service: Service, text: str) -> PolicyDocument:
-    """The parsed policy; everybody whom it names exists, as AWS demands of principals."""
+async def require_policy(service: Service, text: str) -> tuple[PolicyDocument, dict[str, str] | None]:
+    """The parsed policy, bound to the unique ids of those whom it names, and these; everybody exists, as AWS demands."""
     size_max = service.limits.key_policy_bytes_max
     if len(text.encode()) > size_max:
         raise LimitExceededException(f"The key policy exceeds the length limit of {size_max} bytes.")
@@ -45,11 +43,13 @@ async def require_policy(service: Service, text: str) -> PolicyDocument:
         document = parse_key_policy(text)
     except PolicyError as error:
         raise MalformedPolicyDocumentException(str(error)) from None
-    existence = Existence(service.identities, service.main_account)
-    for named in document.named():
-        if await existence.first_missing(named) is not None:
-            raise MalformedPolicyDocumentException("Policy contains a statement with one or more invalid principals.")
-    return document
+    try:
+        principal_ids = await Existence(service.identities, service.main_account).bindings(document)
+    except MissingPrincipalError:
+        raise MalformedPolicyDocumentException(
+            "Policy contains a statement with one or more invalid principals."
+        ) from None
+    return parse_key_policy(text, principal_ids), principal_ids
 
 
 def require_no_lockout(service: Service, call: Call, document: PolicyDocument, key: KeyRecord) -> None:

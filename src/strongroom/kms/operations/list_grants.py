@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import InvalidGrantIdException, NotFoundException
 from strongroom.kms.gate import Demand, OnKey
-from strongroom.kms.iam.principals import principal_arn
 from strongroom.kms.keys.grants import require_grant
 from strongroom.kms.keys.lifecycle import require_state
-from strongroom.kms.operations.grants import grants_response, page_limit
+from strongroom.kms.operations.grants import grants_of_any, grants_response, kept_names, page_limit
 from strongroom.kms.operations.requests import parse_marker, require_no_service_principal
+from strongroom.kms.repositories import GrantRecord
 from strongroom.kms.service import Service
 from strongroom.kms.wire.shapes import ListGrantsRequest, ListGrantsResponse
 
@@ -26,15 +26,24 @@ async def run(service: Service, call: Call, request: ListGrantsRequest) -> ListG
     key_id = admission.key.record.key_id
     admission.permit.redeem(key_id)
     require_state(admission.key, call.operation)
-    after = parse_marker(request.Marker)
-    grantee = None if request.GranteePrincipal is None else principal_arn(request.GranteePrincipal)
-    limit = page_limit(request.Limit)
-    if request.GrantId is None:
-        records = await service.directory.store.list_grants(key_id, grantee, after, limit + 1)
-        return grants_response(records, limit)
+    after, limit = parse_marker(request.Marker), page_limit(request.Limit)
+    name, store = request.GranteePrincipal, service.directory.store
+    grantees = None if name is None else await kept_names(service, name)
+    if request.GrantId is not None:
+        record = await _named(service, key_id, request.GrantId)
+        is_listed = (grantees is None or record.grantee in grantees) and record.grant_id > after
+        records = [record] if is_listed else []
+    elif grantees is None:
+        records = await store.list_grants(key_id, None, after, limit + 1)
+    else:
+        records = await grants_of_any(
+            grantees, lambda grantee: store.list_grants(key_id, grantee, after, limit + 1), limit + 1
+        )
+    return await grants_response(service, records, limit)
+
+
+async def _named(service: Service, key_id: str, grant_id: str) -> GrantRecord:
     try:
-        record = await require_grant(service.directory, key_id, request.GrantId)
+        return await require_grant(service.directory, key_id, grant_id)
     except NotFoundException:
         raise InvalidGrantIdException from None
-    is_listed = grantee in {None, record.grantee} and record.grant_id > after
-    return grants_response([record] if is_listed else [], limit)

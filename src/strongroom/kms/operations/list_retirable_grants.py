@@ -15,7 +15,7 @@ from strongroom.kms.calls import Call
 from strongroom.kms.faults import ValidationException
 from strongroom.kms.gate import Demand, OnAccount
 from strongroom.kms.iam.principals import principal_arn
-from strongroom.kms.operations.grants import grants_response, not_a_principal, page_limit
+from strongroom.kms.operations.grants import grants_of_any, grants_response, kept_names, not_a_principal, page_limit
 from strongroom.kms.operations.requests import parse_marker, require_no_service_principal
 from strongroom.kms.permits import KEYLESS
 from strongroom.kms.service import Service
@@ -47,5 +47,9 @@ async def run(service: Service, call: Call, request: ListRetirableGrantsRequest)
     if found is None or call.account not in found.groups():
         raise not_a_principal(name)
     after, limit = parse_marker(request.Marker), page_limit(request.Limit)
-    records = await service.directory.store.list_grants_to_retire(service.region, retiring, after, limit + 1)
-    return grants_response(records, limit)
+    records = await grants_of_any(
+        await kept_names(service, retiring),
+        lambda kept: service.directory.store.list_grants_to_retire(service.region, kept, after, limit + 1),
+        limit + 1,
+    )
+    return await grants_response(service, records, limit)

@@ -32,7 +32,7 @@ async def run(service: Service, call: Call, request: PutKeyPolicyRequest) -> Non
         raise ValidationException("The AWS_RAM policy can only be managed by the RAM service.")
     if request.PolicyName not in {None, DEFAULT_NAME}:
         raise UnsupportedOperationException("Only default policy is supported")
-    document = await require_policy(service, request.Policy)
+    document, principal_ids = await require_policy(service, request.Policy)
     if not request.BypassPolicyLockoutSafetyCheck:
         require_no_lockout(service, call, document, entry.record)
-    await change_key(service, call, key_policy=request.Policy)
+    await change_key(service, call, key_policy=request.Policy, principal_ids=principal_ids)

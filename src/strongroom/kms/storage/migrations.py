@@ -293,6 +293,22 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             "CREATE INDEX grants_by_retiring ON grants (region, retiring, grant_id)",
         ),
     ),
+    Migration(
+        4,
+        "the unique ids of those whom key policies, trust policies and grants name",
+        (
+            "ALTER TABLE kms_keys ADD COLUMN principal_ids TEXT",
+            "ALTER TABLE roles ADD COLUMN principal_ids TEXT",
+            "ALTER TABLE grants ADD COLUMN grantee_arn TEXT",
+            "ALTER TABLE grants ADD COLUMN retiring_arn TEXT",
+            "CREATE INDEX users_by_id ON users (user_id)",
+            "CREATE INDEX roles_by_id ON roles (role_id)",
+            """
+            CREATE INDEX grants_by_grantee_arn ON grants (key_id, grantee_arn, grant_id)
+            WHERE grantee_arn IS NOT NULL
+            """,
+        ),
+    ),
 )
 
 

@@ -35,6 +35,7 @@ from strongroom.kms.repositories import (
     MarkRecord,
     MaterialRecord,
     N,
+    P,
     Put,
     R,
     Record,
@@ -190,6 +191,10 @@ class SqliteStore:
         rows = self._fetch(statements.FOLDED_NAME[kind], (account, name))
         return str(rows[0][0]) if rows else None
 
+    async def with_unique_id(self, kind: type[P], unique_id: str) -> P | None:
+        found: list[P] = self._select(statements.WITH_UNIQUE_ID[kind], (unique_id,))
+        return found[0] if found else None
+
     async def list_accounts(self) -> list[AccountRecord]:
         return self._select(statements.ACCOUNTS, ("", -1))
 
@@ -200,6 +205,9 @@ class SqliteStore:
 
     async def grants_to(self, key_id: str, grantee: str) -> list[GrantRecord]:
         return self._select(statements.GRANTS_TO, (key_id, grantee, "", -1))
+
+    async def grants_to_predecessors(self, key_id: str, arn: str, grantee: str, limit: int) -> list[GrantRecord]:
+        return self._select(statements.GRANTS_TO_PREDECESSORS, (key_id, arn, grantee, limit))
 
     async def grant_like(self, record: GrantRecord) -> GrantRecord | None:
         row_format, asked = FORMATS[GrantRecord], statements.GRANT_REQUEST

@@ -54,8 +54,9 @@ def _query(
     after: str | None = None,
     until: str | None = None,
     within: str | None = None,
+    unlike: str | None = None,
 ) -> Query[R]:
-    """What is greater than, or at most, the next parameter, or from that to the one after it; then comes a limit."""
+    """What is greater than, at most, or not the next parameter, or from that to the one after it; then comes a limit."""
     row_format: RowFormat[R] = FORMATS[kind]
     columns = ", ".join((*row_format.names, "mac"))
     where = _all_equal(equals) or "TRUE"
@@ -65,6 +66,8 @@ def _query(
         return Query(kind, equals, f"{sql} WHERE {within} >= ? AND {within} < ? ORDER BY {order} LIMIT ?")
     if after is not None:
         return Query(kind, equals, f"{sql} AND {after} > ? ORDER BY {order} LIMIT ?")
+    if unlike is not None:
+        return Query(kind, equals, f"{sql} AND {unlike} <> ? ORDER BY {order} LIMIT ?")
     if until is not None:
         return Query(kind, equals, f"{sql} AND {until} <= ? ORDER BY {order} LIMIT ?")
     return Query(kind, equals, f"{sql} ORDER BY {order}")
@@ -140,9 +143,15 @@ def _count_held(kind: type[msgspec.Struct], field: str) -> str:
 
 
 COUNT_HELD: Final = {(kind, field): _count_held(kind, field) for kind, field in HOLDING}
+WITH_UNIQUE_ID: Final[dict[type[msgspec.Struct], Query[Any]]] = {
+    UserRecord: _query(UserRecord, ("user_id",), "name"),
+    RoleRecord: _query(RoleRecord, ("role_id",), "name"),
+}
 ACCOUNTS: Final = _query(AccountRecord, (), "account", after="account")
 GRANTS_ON_KEY: Final = _query(GrantRecord, ("key_id",), "grant_id", after="grant_id")
 GRANTS_TO: Final = _query(GrantRecord, ("key_id", "grantee"), "grant_id", after="grant_id")
+# The index is of those alone that have such an ARN, which SQLite sees from the comparison with a value.
+GRANTS_TO_PREDECESSORS: Final = _query(GrantRecord, ("key_id", "grantee_arn"), "grant_id", unlike="grantee")
 GRANTS_TO_RETIRE: Final = _query(GrantRecord, ("region", "retiring"), "grant_id", after="grant_id")
 # What CreateGrant was asked for; the index `grants_by_request` holds that no two grants with a name share it.
 GRANT_REQUEST: Final = (

@@ -51,7 +51,7 @@ def _attached(arns: tuple[str, ...] | None) -> list[AttachedPolicy]:
     return [AttachedPolicy(PolicyName=arn.rpartition("/")[2], PolicyArn=arn) for arn in arns or ()]
 
 
-def _user(user: UserRecord, _: Uses) -> UserDetail:
+async def _user(_service: Service, user: UserRecord, _uses: Uses) -> UserDetail:
     shown = user_shape(user)
     return UserDetail(
         Path=shown.Path,
@@ -67,7 +67,7 @@ def _user(user: UserRecord, _: Uses) -> UserDetail:
     )
 
 
-def _group(group: GroupRecord, _: Uses) -> GroupDetail:
+async def _group(_service: Service, group: GroupRecord, _uses: Uses) -> GroupDetail:
     return GroupDetail(
         Path=group.path,
         GroupName=group.name,
@@ -79,8 +79,8 @@ def _group(group: GroupRecord, _: Uses) -> GroupDetail:
     )
 
 
-def _role(role: RoleRecord, _: Uses) -> RoleDetail:
-    shown = role_shape(role)
+async def _role(service: Service, role: RoleRecord, _uses: Uses) -> RoleDetail:
+    shown = await role_shape(service, role)
     return RoleDetail(
         Path=role.path,
         RoleName=role.name,
@@ -96,7 +96,7 @@ def _role(role: RoleRecord, _: Uses) -> RoleDetail:
     )
 
 
-def _policy(policy: ManagedPolicyRecord, uses: Uses) -> ManagedPolicyDetail:
+async def _policy(_service: Service, policy: ManagedPolicyRecord, uses: Uses) -> ManagedPolicyDetail:
     shown = policy_shape(policy, uses, description=True)
     return ManagedPolicyDetail(
         PolicyName=policy.name,
@@ -126,7 +126,7 @@ class _Part(msgspec.Struct, frozen=True):
     entity: str
     member: str
     read: _Read
-    show: Callable[[Any, Uses], Any]
+    show: Callable[[Service, Any, Uses], Awaitable[Any]]
 
 
 def _stored(kind: type[_Named]) -> _Read:
@@ -163,7 +163,7 @@ async def get_account_authorization_details(
             for record in await part.read(service, call.account, uses, after, items_left + 1):
                 if items_left == 0 or chars_left <= 0:
                     return _answer(lists, format_marker(f"{at}{after}"))
-                lists[part.member].append(part.show(record, uses))
+                lists[part.member].append(await part.show(service, record, uses))
                 items_left -= 1
                 chars_left -= _chars_of(record)
                 after = record.name

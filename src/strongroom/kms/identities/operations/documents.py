@@ -9,8 +9,8 @@ from typing import Final
 
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, Statement, parse_policy
 from strongroom.kms.iam.patterns import fold
-from strongroom.kms.iam.principals import Named
-from strongroom.kms.identities.existence import Existence
+from strongroom.kms.iam.principals import root_arn
+from strongroom.kms.identities.existence import Existence, MissingPrincipalError
 from strongroom.kms.identities.faults import LimitExceeded, MalformedPolicyDocument
 from strongroom.kms.service import Service
 
@@ -46,8 +46,8 @@ def require_managed_document(text: str) -> None:
     require_document(text)
 
 
-async def require_trust_policy(service: Service, text: str) -> PolicyDocument:
-    """The parsed trust policy of a role: 1. its length, 2. what it says, 3. of what, 4. of whom.
+async def require_trust_policy(service: Service, text: str) -> dict[str, str] | None:
+    """The unique ids of those whom a role's trust policy names: 1. its length, 2. what it says, 3. of what, 4. of whom.
 
     Raises:
         LimitExceeded, MalformedPolicyDocument: in AWS's words.
@@ -58,19 +58,18 @@ async def require_trust_policy(service: Service, text: str) -> PolicyDocument:
     document = require_document(text, PolicyKind.TRUST)  # 2
     if not all(_is_about_sessions(statement) for statement in document.statements):  # 3
         raise MalformedPolicyDocument("AssumeRole policy may only specify STS AssumeRole actions.")
-    existence = Existence(service.identities, service.main_account)  # 4
-    for named in document.named():
-        missing = await existence.first_missing(named)
-        if missing is not None:
-            raise MalformedPolicyDocument(f'Invalid principal in policy: "AWS":"{_as_written(named, missing, text)}"')
-    return document
+    try:  # 4
+        return await Existence(service.identities, service.main_account).bindings(document)
+    except MissingPrincipalError as missing:
+        written = _as_written(str(missing), text)
+        raise MalformedPolicyDocument(f'Invalid principal in policy: "AWS":"{written}"') from None
 
 
 def _is_about_sessions(statement: Statement) -> bool:
     return all(fold(action).startswith("sts:") for action in statement.actions.texts)
 
 
-def _as_written(named: Named, missing: str, text: str) -> str:
+def _as_written(missing: str, text: str) -> str:
     """An account may be called by its number or by its root's ARN; a caller is told what he wrote."""
-    root = f"arn:aws:iam::{missing}:root"
-    return root if missing in named.accounts and root in text else missing
+    root = root_arn(missing)
+    return root if root in text else missing

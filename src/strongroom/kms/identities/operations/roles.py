@@ -1,8 +1,8 @@
 """Roles: who may assume one says its trust policy, what its sessions may do say its policies.
 
-Whom a trust policy names must exist, as in AWS. AWS then keeps the unique id behind a name; here the name is kept, so a user
-who is made anew under an old name is trusted again. There are no instances here and so no instance profiles, and no services
-whose roles nobody else may change. Sources: IAM API reference; wordings as LocalStack and moto recorded them from AWS.
+Whom a trust policy names must exist, and is known by his unique id from then on (`identities/existence.py`). There are no
+instances here and so no instance profiles, and no services whose roles nobody else may change. Sources: IAM API reference;
+wordings as LocalStack and moto recorded them from AWS.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Final
 from strongroom.kms.calls import Call
 from strongroom.kms.identities.arns import ROOT_PATH, arn_of, identity_arn
 from strongroom.kms.identities.demands import OnIdentity
+from strongroom.kms.identities.existence import Existence
 from strongroom.kms.identities.faults import LimitExceeded
 from strongroom.kms.identities.ids import ROLE, new_id
+from strongroom.kms.identities.lookup import trust_policy
 from strongroom.kms.identities.operation import Operation, commit
 from strongroom.kms.identities.operations.boundaries import boundary_shape, require_boundary, stated_boundary
 from strongroom.kms.identities.operations.changes import change
@@ -58,15 +60,16 @@ _SESSION_S_DEFAULT: Final = 3_600
 _Found = Found[RoleRecord]
 
 
-def role_shape(role: RoleRecord, *, is_whole: bool = True) -> Role:
+async def role_shape(service: Service, role: RoleRecord, *, is_whole: bool = True) -> Role:
     """Lists leave tags and boundary out (API reference, ListRoles)."""
+    existence = Existence(service.identities, service.main_account)
     return Role(
         Path=role.path,
         RoleName=role.name,
         RoleId=role.role_id,
         Arn=arn_of(role),
         CreateDate=role.created_at_s,
-        AssumeRolePolicyDocument=encode_document(role.trust_policy),
+        AssumeRolePolicyDocument=encode_document(await existence.shown_text(trust_policy(role), role.trust_policy)),
         Description=role.description or None,
         MaxSessionDuration=role.max_session_s,
         PermissionsBoundary=boundary_shape(role.boundary_arn) if is_whole else None,
@@ -89,7 +92,7 @@ async def _create(service: Service, call: Call, request: CreateRoleRequest, _: _
     if request.PermissionsBoundary is not None:
         await require_boundary(service, call, request.PermissionsBoundary)
     await require_free_name(service, RoleRecord, call.account, request.RoleName)
-    await require_trust_policy(service, request.AssumeRolePolicyDocument)
+    principal_ids = await require_trust_policy(service, request.AssumeRolePolicyDocument)
     roles_max = service.limits.roles_max
     if await service.identities.count_named(RoleRecord, call.account) >= roles_max:
         raise LimitExceeded(f"Cannot exceed quota for RolesPerAccount: {roles_max}")
@@ -107,16 +110,17 @@ async def _create(service: Service, call: Call, request: CreateRoleRequest, _: _
         tags=tags,
         created_at_s=service.clock(),
         boundary_arn=request.PermissionsBoundary,
+        principal_ids=principal_ids,
     )
     await commit(service, call, [Put(role, replaces=None)])
-    return CreateRoleResponse(Role=role_shape(role))
+    return CreateRoleResponse(Role=await role_shape(service, role))
 
 
 # ── GetRole, ListRoles ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def _get(service: Service, call: Call, request: GetRoleRequest, found: _Found) -> GetRoleResponse:
-    return GetRoleResponse(Role=role_shape(found.require()))
+    return GetRoleResponse(Role=await role_shape(service, found.require()))
 
 
 def _on_roles(call: Call, request: ListRolesRequest, _: None) -> Sequence[OnIdentity]:
@@ -131,7 +135,7 @@ async def _list(service: Service, call: Call, request: ListRolesRequest, _: None
         lambda role: role.name,
         lambda role: role.path.startswith(prefix),
     )
-    roles = [role_shape(role, is_whole=False) for role in page.items]
+    roles = [await role_shape(service, role, is_whole=False) for role in page.items]
     return ListRolesResponse(Roles=roles, IsTruncated=page.is_truncated, Marker=page.marker)
 
 
@@ -165,13 +169,13 @@ async def _update_description(
     service: Service, call: Call, request: UpdateRoleDescriptionRequest, found: _Found
 ) -> UpdateRoleDescriptionResponse:
     changed = await change(service, call, found.require(), description=request.Description)
-    return UpdateRoleDescriptionResponse(Role=role_shape(changed))
+    return UpdateRoleDescriptionResponse(Role=await role_shape(service, changed))
 
 
 async def _update_trust(service: Service, call: Call, request: UpdateAssumeRolePolicyRequest, found: _Found) -> None:
     role = found.require()
-    await require_trust_policy(service, request.PolicyDocument)
-    await change(service, call, role, trust_policy=request.PolicyDocument)
+    principal_ids = await require_trust_policy(service, request.PolicyDocument)
+    await change(service, call, role, trust_policy=request.PolicyDocument, principal_ids=principal_ids)
 
 
 async def _delete(service: Service, call: Call, request: DeleteRoleRequest, found: _Found) -> None:

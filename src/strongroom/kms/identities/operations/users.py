@@ -1,7 +1,8 @@
 """Users: made, shown, renamed, deleted.
 
-A rename keeps the id, the policies, the groups and the access keys; policies that name the old ARN name nobody then, as in
-AWS. Sources: IAM API reference; wordings as LocalStack recorded them from AWS (`test_iam_users.snapshot.json`).
+A rename keeps the id, the policies, the groups and the access keys; key policies, trust policies and grants that name the
+user know it by the id, and show the new ARN (IAM user guide, "Rename an IAM user"). Sources: IAM API reference; wordings as
+LocalStack recorded them from AWS (`test_iam_users.snapshot.json`).
 """
 
 from __future__ import annotations
