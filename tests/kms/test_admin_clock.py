@@ -30,7 +30,7 @@ def test_a_region_that_cannot_write_it_down_stops_no_other_and_the_outcome_is_re
         opened = [SimpleNamespace(name=worker.name, service=worker.service) for worker in (ill, well)]
         home = SimpleNamespace(service=ill.service, store=ill.store)
         regions = cast("Any", SimpleNamespace(home=home, opened=lambda: opened))
-        commands = AdminCommands(regions, cast("Any", None), EventIds(bytes(9)), "w1", 1)
+        commands = AdminCommands(regions, cast("Any", None), EventIds(bytes(9)), cast("Any", None), "w1", 1)
         answer = await commands.run(1000, "accept-clock", {})
         assert [(row["region"], row.get("error")) for row in answer] == [("w1", "StoreUnavailableError"), ("w2", None)]
         assert answer[1]["held_since_s"] is not None

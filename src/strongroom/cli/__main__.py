@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn
 
-from strongroom.cli import clock, demo, doctor, iam
+from strongroom.cli import clock, demo, doctor, iam, why
 
 # Commands that are programs of another room; the command line may not import them, so it becomes them.
 _PROGRAMS: Final = {
@@ -61,8 +61,10 @@ def main() -> None:
     if arguments and arguments[0] in _PROGRAMS:
         module, _ = _PROGRAMS[arguments[0]]
         _become(module, arguments if module == "strongroom.supervisor" else arguments[1:])
-    if arguments[:2] == ["iam", "why"]:  # It reads the audit trail.
-        _become("strongroom.kms.audit", arguments[1:])
+    if arguments[:2] == ["iam", "why"]:
+        if why.tell_of_stranger(arguments[2:], _home):
+            raise SystemExit(0)
+        _become("strongroom.kms.audit", arguments[1:])  # It reads the audit trail.
     parsed = _parser().parse_args()
     try:
         raise SystemExit(parsed.run(parsed, _home(parsed.home)))

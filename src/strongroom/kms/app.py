@@ -51,6 +51,7 @@ from strongroom.kms.telemetry.families import Sources
 from strongroom.kms.telemetry.lines import LineWriter
 from strongroom.kms.telemetry.reporting import Reporting
 from strongroom.kms.telemetry.request_log import RequestLog
+from strongroom.kms.telemetry.strangers import Strangers
 from strongroom.kms.telemetry.tallies import Tallies
 from strongroom.kms.telemetry.telemetry import Telemetry
 from strongroom.kms.wire.acceptor import Acceptor, Loads
@@ -103,7 +104,8 @@ class App:
         lookup = Lookup(service.identities, service.main_account, self._configured.organization)
         self._credentials = Credentials(service.directory, service.link, service.gate, lookup, self._clock)
         self._key_flush = AccessKeyFlush(service.identities, service.directory.key_uses, self._credentials.is_known)
-        telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock))
+        strangers = Strangers(self._clock)
+        telemetry = Telemetry(Tallies(), RequestLog(lines, config.request_log, config.worker, self._clock), strangers)
         self._dispatcher = Dispatcher(self._regions, self._credentials, self._ids, telemetry)
         wanted = TLS_CONNECTIONS_MAX if config.tls_certificate else CONNECTIONS_MAX
         self._edge = Edge(self._dispatcher.submit, Clocks(self._clock), connections_max(wanted))
@@ -115,7 +117,7 @@ class App:
         self._head_keeper = HeadKeeper(
             Path(config.audit_directory), self._log, service.link, service.gate, home.domain_id
         )
-        commands = AdminCommands(self._regions, lookup, self._ids, config.worker, config.workers)
+        commands = AdminCommands(self._regions, lookup, self._ids, strangers, config.worker, config.workers)
         self._admin = AdminServer(inherited.operators, {0, os.getuid(), *config.operator_uids}, commands)
         self._tasks: list[asyncio.Task[None]] = []
         self._chores: list[RegionChores] = []

@@ -154,7 +154,7 @@ class Dispatcher:
         """Answer a request that could not even be begun."""
         if connection.awaits_answer:
             fault = _as_fault(error)
-            self._refuse(connection, _services_of(request), fault.code, fault.message)
+            self._refuse(connection, request, fault.code, fault.message)
 
     def batch(self, work: Callable[[], None]) -> None:
         """Do what begins or resumes requests; then send what they ask of the HSM, and answer what they completed."""
@@ -229,7 +229,7 @@ class Dispatcher:
             drive(loading, partial(self._loaded, connection, request))
             return
         except Refused as refused:
-            self._refuse(connection, services, refused.code, refused.message)
+            self._refuse(connection, request, refused.code, refused.message)
             return
         self._verified(connection, request, verified, entry, now_s)
 
@@ -262,7 +262,7 @@ class Dispatcher:
         services = _services_of(request)
         if error is not None:
             fault = _as_fault(error)
-            self._refuse(connection, services, fault.code, fault.message)
+            self._refuse(connection, request, fault.code, fault.message)
             return
         try:
             now_s = self._clock()
@@ -271,17 +271,17 @@ class Dispatcher:
             if entry.session is not None or _TOKEN_NAME in verified.signed_headers:
                 require_session(entry.session, request.value_of(TOKEN_HEADER), now_s)
         except Refused as refused:
-            self._refuse(connection, services, refused.code, refused.message)
+            self._refuse(connection, request, refused.code, refused.message)
             return
         self._verified(connection, request, verified, entry, now_s)
 
-    def _refuse(self, connection: HttpConnection, services: frozenset[str], code: str, message: str) -> None:
+    def _refuse(self, connection: HttpConnection, request: HttpRequest, code: str, message: str) -> None:
         """Answer somebody who is nobody: counted, not recorded one by one."""
         self._trail.log.count_noise(code)
         request_id = self._ids()
-        status, content_type = _error_status(code, services)
+        status, content_type = _error_status(code, _services_of(request))
         connection.answer(status, content_type, request_id, _error_body(content_type, code, message, request_id))
-        self._telemetry.refused(request_id, status, code, connection.peer)
+        self._telemetry.refused(request_id, status, code, message, connection.peer, request.value_of(_AUTHORIZATION))
 
     # ── 2. which operation, 3. the typed request ────────────────────────────────────────────────────────────────
 
@@ -299,22 +299,23 @@ class Dispatcher:
         if verified.region == self._home.region:
             self._call(self._home, connection, request, entry, verified.service)
             return
-        services = _services_of(request)
-        if services is _QUERY and (verified.region in REGIONS or self._regions.find(verified.region) is not None):
+        if _services_of(request) is _QUERY and (
+            verified.region in REGIONS or self._regions.find(verified.region) is not None
+        ):
             self._call(self._home, connection, request, entry, verified.service)
             return
         region = self._regions.find(verified.region) or self._regions.wait_for(verified.region)
         if region is None:
-            self._refuse(connection, services, "InvalidSignatureException", _REFUSED_REGION)
+            self._refuse(connection, request, "InvalidSignatureException", _REFUSED_REGION)
             return
 
         def proceed(fresh: Service | None, error: BaseException | None) -> None:
             if isinstance(error, RegionRefusedError):
-                self._refuse(connection, services, "InvalidSignatureException", _REFUSED_REGION)
+                self._refuse(connection, request, "InvalidSignatureException", _REFUSED_REGION)
                 return
             if fresh is None:
                 fault = _as_fault(error or AssertionError("neither a region nor a reason"))
-                self._refuse(connection, services, fault.code, fault.message)
+                self._refuse(connection, request, fault.code, fault.message)
                 return
             try:
                 self._call(fresh, connection, request, entry, verified.service)
@@ -436,7 +437,8 @@ class Dispatcher:
         def refuse(refusal: Unsigned) -> None:
             self._trail.log.count_noise(refusal.code)
             connection.answer(refusal.status, query.CONTENT_TYPE, refusal.request_id, refusal.body)
-            self._telemetry.refused(refusal.request_id, refusal.status, refusal.code, connection.peer)
+            told = (refusal.request_id, refusal.status, refusal.code, refusal.message)
+            self._telemetry.refused(*told, connection.peer, None)
 
         origin = self._origin(connection.peer, request.value_of(b"user-agent") or b"")
         return self._query.serve_unsigned(request, origin, partial(self._answered, connection), refuse)

@@ -71,6 +71,7 @@ class Unsigned(msgspec.Struct, frozen=True):
 
     request_id: str
     code: str
+    message: str
     status: int
     body: bytes
 
@@ -167,7 +168,7 @@ class QueryCalls:
         except (query.MalformedForm, RequestRefused, Fault) as refused:
             self._allowance.spend(source, now_s, len(body))
             text = encode_error(STS, refused.code, refused.message, request_id)
-            refuse(Unsigned(request_id, refused.code, error_status(refused.code), text))
+            refuse(Unsigned(request_id, refused.code, refused.message, error_status(refused.code), text))
             return True
         self._allowance.note_known(source)
         call = Call(request_id, name, entry, origin, event_source=f"{STS.name}.amazonaws.com")

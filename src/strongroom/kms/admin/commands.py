@@ -15,6 +15,7 @@ from strongroom.boundary.control import StatusReport
 from strongroom.boundary.control import decode_answer as decode_report
 from strongroom.boundary.messages import GetHsmStatus, StatusAnswer
 from strongroom.kms.admin.askers import Askers, NotExplainedError
+from strongroom.kms.admin.authentication import format_stranger
 from strongroom.kms.admin.explanation import Asked, Explanation, explain
 from strongroom.kms.admin.identities import IdentityCommands, operator_entry
 from strongroom.kms.admin.inspection import SECTIONS, Inspection, Page
@@ -32,6 +33,7 @@ from strongroom.kms.repositories import (
     StoreUnavailableError,
 )
 from strongroom.kms.service import Service
+from strongroom.kms.telemetry.strangers import Strangers
 from strongroom.kms.trail import Trail
 
 
@@ -42,9 +44,18 @@ class AdminError(Exception):
 class AdminCommands:
     """The commands, each an async method of the same name as in the table below."""
 
-    def __init__(self, regions: Regions, lookup: Lookup, ids: EventIds, worker: str = "w1", workers: int = 1) -> None:
-        """`worker` is who answers here, of so many `workers`."""
+    def __init__(
+        self,
+        regions: Regions,
+        lookup: Lookup,
+        ids: EventIds,
+        strangers: Strangers,
+        worker: str = "w1",
+        workers: int = 1,
+    ) -> None:
+        """`worker` is who answers here, of so many `workers`, and knows of these strangers."""
         self._regions = regions
+        self._strangers = strangers
         self._service: Final[Service] = regions.home.service
         self._identities: Final = IdentityCommands(self._service)
         self._askers: Final = Askers(lookup, self._service.configured.providers)
@@ -103,6 +114,11 @@ class AdminCommands:
             return await explain(self._open(region), self._askers, asked)
         except (NotExplainedError, msgspec.MsgspecError) as error:
             raise AdminError(str(error)) from None
+
+    async def why_unauthenticated(self, call: Call, request_id: str) -> list[str]:
+        """Lines about a request that this worker refused lately, because it could not tell whose it was; none for others."""
+        stranger = self._strangers.find(request_id)
+        return [] if stranger is None else await format_stranger(self._service.identities, request_id, stranger)
 
     def _open(self, region: str) -> Service:
         """A region by its name, the home region by none."""
@@ -217,6 +233,7 @@ _TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "create-account": AdminCommands.create_account,
     "list-accounts": AdminCommands.list_accounts,
     "explain": AdminCommands.explain,
+    "why-unauthenticated": AdminCommands.why_unauthenticated,
     "accept-clock": AdminCommands.accept_clock,
     "status": AdminCommands.status,
     "trace": AdminCommands.trace,

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from strongroom.kms.calls import Call
 from strongroom.kms.telemetry.request_log import RequestLog
+from strongroom.kms.telemetry.strangers import Strangers
 from strongroom.kms.telemetry.tallies import Tallies
 
 # What a caller is told whose request could not be recorded.
@@ -42,8 +43,9 @@ class Settled(Protocol):
 class Telemetry:
     """One worker's."""
 
-    def __init__(self, tallies: Tallies, request_log: RequestLog) -> None:
+    def __init__(self, tallies: Tallies, request_log: RequestLog, strangers: Strangers) -> None:
         self.tallies: Final = tallies
+        self._strangers = strangers
         self._log = request_log
         self._logs_all = request_log.logs_all
 
@@ -79,8 +81,11 @@ class Telemetry:
             duration_s=duration_s,
         )
 
-    def refused(self, request_id: str, status: int, code: str, source_ip: str) -> None:
-        """A request of nobody known."""
+    def refused(
+        self, request_id: str, status: int, code: str, message: str, source_ip: str, authorization: bytes | None
+    ) -> None:
+        """A request of nobody known, with the header by which he claims to be somebody."""
         self.tallies.count_refusal(code)
+        self._strangers.note(request_id, code, message, source_ip, authorization)
         if self._log.logs_errors:
             self._log.add_refusal(request_id, status, code, source_ip)
