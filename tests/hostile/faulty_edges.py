@@ -112,7 +112,7 @@ FAULTY: Final[dict[type[HttpConnection], str]] = {
     KeepsBodies: "an honest request was not answered",
     AnswersTwice: "answers were asked for",
     AnswersWhoeverIsThere: "somebody else|answers were|was not answered|not asked",
-    TellsEverybodyToGoOn: "nobody asked whether to go on",
+    TellsEverybodyToGoOn: "nobody asked whether to go on|'100', '403', 'tag'] instead of",
     IsSurprised: "an answer of 500 or above",
     TakesAnyVersion: "a request that was not asked",
 }
@@ -145,9 +145,9 @@ def _answer(verifier: Verifier, request: HttpRequest) -> tuple[int, bytes, str, 
         verified = verifier.verify(request, time.time(), lambda _: "test", frozenset(_WORDS))
         wording, read_name = _WORDS[verified.service]
         named = read_name(request.body)
-    except (Refused, ValueError, KeyError, TypeError) as refused:
-        missing = isinstance(refused, Refused) and refused.code == "MissingAuthenticationTokenException"
-        return 403 if missing else 400, b"text/plain", "id", b"refused"
+    except (Refused, ValueError, KeyError, TypeError):
+        # As the two protocols have it.
+        return 403 if request.value_of(b"x-amz-target") is None else 400, b"text/plain", "id", b"refused"
     return 400, b"text/plain", "id", wording.format(named).encode()
 
 

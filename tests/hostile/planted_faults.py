@@ -119,7 +119,7 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
     # A name that occurs again replaces its value.
     "JSON": _replace("strongroom.protocol.strict_json", "_distinct", lambda _: dict),
     # What looks odd is not looked at again.
-    "typed requests": _replace("strongroom.kms.wire.validation", "_NAMES", lambda _: lambda _: ()),
+    "typed requests": _replace("strongroom.kms.wire.validation", "_QUOTE", lambda _: b"\0"),
     "forms": _replace("strongroom.protocol.query", "_BAD_ESCAPE", lambda _: re.compile(rb"(?!)")),
     # An index makes a list as long as it says.
     "query requests": _replace("strongroom.kms.wire.query_codec", "SKIPPED_MAX", lambda _: 1 << 40),

@@ -153,7 +153,7 @@ SHAPES: Final[dict[str, tuple[bytes, list[str]]]] = {
         _post(*(name + b": y" for name in (b"X-A", b"x-a", b"X-a")), b"Content-Length: 0") + b"{next}",
         ["403", "tag"],
     ),
-    "two hosts": (_post(b"Host: y", b"Content-Length: 0") + b"{next}", ["400", "tag"]),
+    "two hosts": (_post(b"Host: y", b"Content-Length: 0") + b"{next}", ["403", "tag"]),
     # ── first lines ──
     "no version": (_post(b"Content-Length: 0", first=b"POST /") + b"{hidden}", BROKEN),
     "version 0.9": (_post(b"Content-Length: 0", first=b"POST / HTTP/0.9") + b"{hidden}", BROKEN),

@@ -22,7 +22,7 @@ from hostile.planted_faults import FAULTS
 TESTS = Path(__file__).parents[1]
 CASES = sorted(engine.cases())
 BLIND_INPUTS = 200
-# Of each case: 20,400 inputs in all.
+# Of each case: 21,600 inputs in all.
 INPUTS = 1_200
 LONG_S = 10
 CAMPAIGN_S = int(os.environ.get("STRONGROOM_FUZZ_SECONDS", "3600"))
@@ -64,12 +64,25 @@ def test_no_parser_is_broken_by_what_coverage_leads_to(tmp_path: Path) -> None:
     assert done.stdout.count(f"{INPUTS} inputs") == len(CASES), done.stdout
 
 
+def test_a_report_tells_what_the_last_third_of_the_inputs_reached() -> None:
+    log = "".join(
+        f"#{number}\tNEW    cov: {edges} ft: {features} corp: {corpus}/9b exec/s: 0 rss: 60Mb\n"
+        for number, edges, features, corpus in ((2, 5, 7, 1), (60, 6, 9, 2), (70, 8, 12, 3))
+    )
+    said = "8 edges, {} features ({} and {} of them in the last third), a corpus of 3"
+    assert engine._grown(log, 90) == ", " + said.format(12, 2, 3)
+    assert engine._grown(log, 105) == ", " + said.format(12, 0, 0)
+    assert engine._grown("", 90) == ""
+
+
 @guided
 def test_a_check_that_a_parser_forgets_is_found(tmp_path: Path) -> None:
     assert sorted(FAULTS) == CASES
     done = run_engine(tmp_path, "--runs", str(PLANTED_INPUTS), "--jobs", "2", "--planted")
     missed = [name for name in CASES if f"{name}: FOUND something" not in done.stdout]
     assert missed == [], done.stdout + done.stderr
+    # By inputs, and not because a fault could not be planted.
+    assert "before the first input" not in done.stdout, done.stdout
     # What was found is kept, and does it again.
     again = run_engine(tmp_path, "--planted", "--replay", str(tmp_path / "frames" / "finding"), "frames")
     assert "FindingError" in again.stderr, again.stdout + again.stderr

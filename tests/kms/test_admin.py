@@ -183,7 +183,10 @@ def test_an_unknown_command_is_refused(installation: Installation, command: str)
         b'{"command":"status","more":1}',
         b'{"command":"status"} trailing',
         b"\xff\xfe",
+        b'{"command":"\xff"}',
+        b'{"command":"status","command":"sections"}',
         b"[" * 100_000,
+        b'{"command":"status","arguments":{"a":' + b"[" * 100_000,
     ],
 )
 def test_a_line_that_is_no_request_is_refused(installation: Installation, line: bytes) -> None:
