@@ -1,12 +1,13 @@
 """A machine is lost while it serves: what its last backup and the recovery bundle bring back elsewhere.
 
 The home has everything that a home can hold: keys, rotated ones, ciphertexts, aliases, tags, grants, two
-accounts, users, groups, roles, policies, access keys and sessions. A load that changes all that keys have goes on before,
-while and after the backup is made, by the commands of docs/operate/backup.md. Then the home is gone, and the same page's
-commands restore it at another place.
+accounts, users, groups, roles, policies, access keys and sessions, limits of the organisation and a provider of web
+identities. A load that changes all that keys and identities have goes on before, while and after the backup is made, by the
+commands of docs/operate/backup.md. Then the home is gone, and the same page's commands restore it at another place.
 
 How the check was seen to fail: `test_a_backup_that_misses_the_log_is_caught` gives it a copy of the store without its
-write-ahead log; `test_without_the_domains_own_bundle_nothing_opens` other bundles, and none.
+write-ahead log, and none of what the operator wrote; `test_without_the_domains_own_bundle_nothing_opens` other bundles,
+and none.
 """
 
 from __future__ import annotations
@@ -30,14 +31,17 @@ from testkit.accounts import make_account, make_user
 from testkit.identities import arn_of, document, iam_client, statement
 from testkit.installation import START_S_MAX, Installation, client
 from testkit.planting import plant
-from testkit.sessions import Credentials, as_client, assume, make_caller, make_role
-from worlds.load import MUTATIONS, Ledger, load
+from testkit.sessions import Credentials, as_client, assume, make_caller, make_role, trusting
+from testkit.web_identities import NAME, SUBJECT, Issuer, provider
+from worlds.load import MUTATIONS as KMS_MUTATIONS
+from worlds.load import Ledger, load
+from worlds.people import LEFT_OUT
+from worlds.people import MUTATIONS as IDENTITY_MUTATIONS
 from worlds.test_backup_drill import commands, run
 
 RESTORED_S_MAX = 300.0
 _KEYS = 12
-# What cannot be said in advance of an answer: when it was made, and how often it was asked for.
-_OWN_TO_AN_ANSWER = {"ResponseMetadata"}
+_KINDS_OF_IDENTITIES = ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
 
 
 @dataclass
@@ -48,11 +52,27 @@ class Inventory:
     identities: dict[str, Any] = field(default_factory=dict)
     callers: list[tuple[Credentials, str, bytes]] = field(default_factory=list)
     others: list[tuple[str, str, bytes]] = field(default_factory=list)
+    # What they may not, whatever their account says, and who may come with a token of whom.
+    limited: tuple[str, str, str] = ("", "", "")
+    issuer: Issuer = field(default_factory=Issuer)
+    web_role: str = ""
 
 
-def fill(running: Installation, blobs: int) -> Inventory:
+def configure(home: Path, issuer: Issuer) -> None:
+    """What operators write: who may not be allowed what, whose word is taken, and a limit."""
+    (home / "limits.toml").write_text("aliases_per_key_max = 100_000\n")
+    organization, providers = home / "organization", home / "identity-providers"
+    for folder in (organization, providers):
+        folder.mkdir()
+    organization.with_suffix(".toml").write_text('[root]\nservice_control_policies = ["no-disabling.json"]\n')
+    limits = document(statement("*"), statement("kms:DisableKey", effect="Deny"))
+    (organization / "no-disabling.json").write_text(limits)
+    providers.with_suffix(".toml").write_text(provider("cluster.json"))
+    (providers / "cluster.json").write_text(json.dumps(issuer.key_set()))
+
+
+def fill(running: Installation, made: Inventory, blobs: int) -> None:
     """Everything that a home can hold, and so many ciphertexts."""
-    made = Inventory()
     with closing(running.kms(max_pool_connections=1)) as kms:
         _fill_with_blobs(kms, made, blobs)
         _fill_with_callers(running, kms, made)
@@ -62,8 +82,12 @@ def fill(running: Installation, blobs: int) -> Inventory:
         with closing(running.kms(*who)) as kms:
             key_id = kms.create_key(Description=number)["KeyMetadata"]["KeyId"]
             made.others.append((*who, kms.encrypt(KeyId=key_id, Plaintext=number.encode())["CiphertextBlob"]))
+            made.limited = (*who, key_id)
+    who_comes = {"Federated": arn_of("oidc-provider/", NAME, path="")}
+    condition = {"StringEquals": {f"{NAME}:sub": SUBJECT}}
+    trusted = trusting("sts:AssumeRoleWithWebIdentity", who=who_comes, Condition=condition)
+    made.web_role = make_role(running, text=document(trusted))["Arn"]
     made.identities = identities(running)
-    return made
 
 
 def _fill_with_blobs(kms: Any, made: Inventory, blobs: int) -> None:
@@ -105,15 +129,16 @@ def _fill_with_callers(running: Installation, kms: Any, made: Inventory) -> None
 
 
 def identities(running: Installation) -> dict[str, Any]:
-    """Accounts, and whatever IAM tells of the main one's identities, with their documents."""
+    """Accounts, and of each of the main one's identities whatever IAM tells of it, with its documents."""
     arguments = ("iam", "list-accounts", "--home", str(running.home), "--json")
-    told: dict[str, Any] = {"accounts": json.loads(running.cli(*arguments).stdout)}
+    told: dict[str, Any] = {str(one): one for one in json.loads(running.cli(*arguments).stdout)}
     with closing(iam_client(running)) as iam:
-        details = iam.get_account_authorization_details(Filter=["User", "Group", "Role", "LocalManagedPolicy"])
-        told["details"] = {name: value for name, value in details.items() if name not in _OWN_TO_AN_ANSWER}
-        for user in iam.list_users()["Users"]:
-            keys = iam.list_access_keys(UserName=user["UserName"])["AccessKeyMetadata"]
-            told[f"access keys of {user['UserName']}"] = keys
+        wanted = ["User", "Group", "Role", "LocalManagedPolicy"]
+        for page in iam.get_paginator("get_account_authorization_details").paginate(Filter=wanted):
+            told |= {one["Arn"]: one for kind in _KINDS_OF_IDENTITIES for one in page[kind]}
+            for user in page["UserDetailList"]:
+                keys = iam.list_access_keys(UserName=user["UserName"])["AccessKeyMetadata"]
+                told[f"access keys of {user['UserName']}"] = keys
     return told
 
 
@@ -133,7 +158,24 @@ def missing(running: Installation, made: Inventory) -> list[str]:
             if opened(kms, blob, {}) is None:
                 found.append(f"what {access_key_id} may open")
     there = identities(running)
-    return found + [name for name, value in made.identities.items() if there.get(name) != value]
+    found += [name for name, value in made.identities.items() if there.get(name) != value]
+    return found + not_configured(running, made)
+
+
+def not_configured(running: Installation, made: Inventory) -> list[str]:
+    """What the operator wrote and does not hold."""
+    found = []
+    access_key_id, secret, key_id = made.limited
+    with closing(running.kms(access_key_id, secret)) as kms, suppress(ClientError):
+        kms.disable_key(KeyId=key_id)
+        found.append("the limits of the organisation")
+    with closing(as_client(running, "sts")) as sts:
+        try:
+            token = {"WebIdentityToken": made.issuer.token(), "RoleSessionName": "a-pod"}
+            sts.assume_role_with_web_identity(RoleArn=made.web_role, **token)
+        except ClientError as error:
+            found.append(f"the provider of web identities: {error}")
+    return found
 
 
 def opened(kms: Any, blob: bytes, context: dict[str, str]) -> bytes | None:
@@ -222,10 +264,14 @@ def by_the_page(home: Path, backup: Path, folder: Path) -> None:
 
 
 def without_the_log(home: Path, backup: Path, folder: Path) -> None:
-    """What somebody might think of as a copy: of each store the file alone."""
+    """What somebody might think of as a copy: of each store the file alone, and nothing that the operator wrote."""
     by_the_page(home, backup, folder)
+    for name in ("organization", "identity-providers"):
+        shutil.rmtree(backup / name)
+        (backup / f"{name}.toml").unlink()
     shutil.copyfile(home / "service" / "store.db", backup / "service" / "store.db")
     names = [line.split("  ")[1] for line in (backup / "SHA256SUMS").read_text().splitlines()]
+    names = [name for name in names if (backup / name).exists()]
     anew = subprocess.run(["sha256sum", *names], cwd=backup, check=True, capture_output=True)
     (backup / "SHA256SUMS").write_bytes(anew.stdout)
 
@@ -248,17 +294,18 @@ def lose_a_machine(
     """A home at work, its backup made meanwhile, and its recovery files; then the home is gone."""
     folder.mkdir(exist_ok=True)
     with machine() as running:
+        made = Inventory()
         running.home.mkdir()
-        (running.home / "limits.toml").write_text("aliases_per_key_max = 100_000\n")
+        configure(running.home, made.issuer)
         running.start()
-        made = fill(running, blobs)
+        fill(running, made, blobs)
         prepare(running)
-        with load(running, seed=1) as ledger:
-            _wait_until(lambda: ledger.operations >= MUTATIONS)
+        with load(running, seed=1, people=1) as ledger:
+            _wait_until(lambda: ledger.operations >= KMS_MUTATIONS | (IDENTITY_MUTATIONS - LEFT_OUT.keys()))
         counting = Counting(running)
         counting.start()
         try:
-            with load(running, seed=1_000):
+            with load(running, seed=1_000, people=1):
                 _wait_until(lambda: counting.answered > 10)
                 began = counting.answered
                 back_up(running.home, folder / "backup", folder)
@@ -329,6 +376,8 @@ def test_a_backup_that_misses_the_log_is_caught(tmp_path: Path) -> None:
         found = lost.missing(fresh)
     assert any(one.startswith("rotations of") for one in found)
     assert any(one.startswith("ciphertext") for one in found)
+    assert "the limits of the organisation" in found
+    assert any(one.startswith("the provider of web identities") for one in found)
     assert any("of what was counted" in one for one in found)
 
 
