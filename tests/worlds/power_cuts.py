@@ -365,15 +365,26 @@ def machine(chance: random.Random, fault: str) -> Iterator[Machine]:
         made.destroy()
 
 
+def _tell(report: Report) -> None:
+    """How far it came: a run of hours that is ended is one of so many cuts."""
+    done = (
+        f"{report.births} first starts, {report.restores} restores, {report.backups} backups, {report.cuts} cuts, "
+        f"{report.acknowledged} acknowledged, {report.ciphertexts} ciphertexts, {report.audit_records} audit records, "
+        f"{len(report.lost)} lost"
+    )
+    print(done, *report.lost, sep="\n", file=sys.stderr, flush=True)
+
+
 def live(one: Machine, cycles: int) -> None:
     """To the first loss."""
     one.born()
     one.lost_and_restored()
+    _tell(one.report)
     for number in range(cycles):
         if one.report.lost:
             return
         one.cycle(number)
-        print(f"{number + 1} cuts, {len(one.report.lost)} lost", file=sys.stderr, flush=True)
+        _tell(one.report)
     one.look_at_everything()
     with client_of(one.installation) as kms:
         kms.create_key()
