@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from collections.abc import Iterator
@@ -87,7 +88,10 @@ def test_what_succeeded_and_what_no_policy_refused_is_told_as_that(scene: Scene)
     assert (code, told.splitlines()[1]) == ("", "it succeeded")
     code, told = scene.why("DescribeKey", KeyId=str(uuid.uuid4()))
     assert code == "NotFoundException"
-    assert told.splitlines()[-1] == "no policy decided that"
+    assert told.splitlines()[-2:] == [
+        "there is nothing of this name in the caller's account and region",
+        "no policy decided that",
+    ]
 
 
 def test_a_request_that_nobody_sent_is_told_as_that(scene: Scene) -> None:
@@ -166,6 +170,38 @@ def test_what_is_not_there_is_told_as_that(scene: Scene) -> None:
     code, told = scene.cli("why", answer.headers["x-amzn-requestid"])
     assert (answer.code, code) == ("AccessDeniedException", 0)
     assert "there is nothing of this name" in told
+
+
+def test_an_alias_that_is_not_there_in_another_account_is_told_to_the_operator_and_to_nobody_else(scene: Scene) -> None:
+    absent = f"arn:aws:kms:{REGION}:999999999999:alias/nothing"
+    code, told = scene.why("Encrypt", KeyId=absent, Plaintext="eA==")
+    assert code == "AccessDeniedException"
+    assert told.splitlines()[-2:] == [
+        f"kms:Encrypt on {absent}",
+        "there is no such alias, or this action is not open across accounts",
+    ]
+    code, told = scene.why("Encrypt", KeyId="alias/nothing", Plaintext="eA==")
+    assert code == "NotFoundException"
+    assert "there is nothing of this name" in told
+
+
+def test_a_ciphertext_that_no_key_made_is_told_as_that(scene: Scene) -> None:
+    root = RawKms(scene.installation)
+    key_id = assert_allowed(root.call("CreateKey"))["KeyMetadata"]["KeyId"]
+    blob = assert_allowed(root.call("Encrypt", {"KeyId": key_id, "Plaintext": "eA=="}))["CiphertextBlob"]
+    data = base64.b64decode(blob)
+    # Another HBKID, which no key has.
+    foreign = data[:8] + bytes(byte ^ 1 for byte in data[8:20]) + data[20:]
+    answer = root.call("Decrypt", {"CiphertextBlob": base64.b64encode(foreign).decode()})
+    changed = root.call("Decrypt", {"CiphertextBlob": base64.b64encode(data[:-1] + bytes([data[-1] ^ 1])).decode()})
+    root.close()
+    assert (answer.code, changed.code) == ("AccessDeniedException", "InvalidCiphertextException")
+    assert "no key of this region" not in answer.body.decode()
+    code, told = scene.cli("why", answer.headers["x-amzn-requestid"])
+    assert code == 0
+    assert "kms:Decrypt on a ciphertext\nno key of this region made it" in told
+    code, told = scene.cli("why", changed.headers["x-amzn-requestid"])
+    assert "or was changed, or had another encryption context\nno policy decided that" in told
 
 
 def test_a_pair_without_a_value_is_refused_in_words(scene: Scene) -> None:

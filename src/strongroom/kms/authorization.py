@@ -62,6 +62,11 @@ _SAME_KEY: Final = "kms:reencryptonsamekey"
 _GRANTS_SHOWN_MAX: Final = 16
 _THIS: Final = "this resource"
 _BEHIND_CIPHERTEXT: Final = "the resource associated with this ciphertext"
+# Told to operators alone.
+_NO_CIPHERTEXT: Final = (
+    "no key of this region made it: it was made in another region or elsewhere, or changed, or its key was deleted"
+)
+_NO_ALIAS: Final = "there is no such alias, or this action is not open across accounts"
 
 # Whether ReEncrypt's two keys are one, for those who ask.
 FindSameKey = Callable[[], Awaitable[bool | None]]
@@ -245,11 +250,15 @@ class Authorization:
 
     def unseen_ciphertext(self, call: Call, action: str) -> AccessDeniedException:
         """For a ciphertext that no key here made, or another account's that lets nobody in."""
+        if call.reason is None:
+            call.reason = self._reasons.of_nothing(action, "a ciphertext", _NO_CIPHERTEXT)
         return AccessDeniedException(unseen_message(call.principal, action, _BEHIND_CIPHERTEXT))
 
     def unseen(self, call: Call, action: str, parsed: KeyArn | AliasArn) -> AccessDeniedException:
         """What a key would answer that lets nobody in: whoever asks must not learn that there is none."""
         if isinstance(parsed, AliasArn):
+            if call.reason is None:
+                call.reason = self._reasons.of_nothing(action, str(parsed), _NO_ALIAS)
             return AccessDeniedException(unseen_message(call.principal, action, _THIS))
         caller = call.principal_entry
         question = Question(

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from strongroom.kms.iam.evaluate import NO_POLICY, NO_TRUST, Decision, Question
+from strongroom.kms.iam.evaluate import NO_POLICY, NO_TRUST, Decision, Question, Verdict
 from strongroom.kms.iam.explain import explain, format_trace
 
 _KEPT_MAX: Final = 1_000
@@ -81,6 +81,10 @@ class Reasons:
             self._kept.popitem(last=False)
         self._kept[key] = (decision, reason)
         return reason
+
+    def of_nothing(self, action: str, what: str, because: str) -> msgspec.Raw:
+        """Of a refusal for which there is nothing whose policy could be looked at."""
+        return msgspec.Raw(_encode(Reason(action, what, Verdict.IMPLICIT_DENY.value, "", [because])))
 
     def _has_time(self, caller: str) -> bool:
         second = int(self._clock())

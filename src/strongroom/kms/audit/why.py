@@ -51,6 +51,14 @@ class _Line(msgspec.Struct):
     event: Record
 
 
+# What is to be said of refusals that are no policy's, beyond their own words.
+_NO_POLICY: Final = {
+    "NotFoundException": "there is nothing of this name in the caller's account and region",
+    "InvalidCiphertextException": "it is no ciphertext of this service, or was changed, or had another encryption context",
+    "IncorrectKeyException": "another key made the ciphertext than the one that was named",
+    "DisabledException": "the key's state refuses it: docs/key-states.md",
+    "KMSInvalidStateException": "the key's state refuses it: docs/key-states.md",
+}
 # Every record of a refusal holds this, whatever else holds it too.
 _REFUSAL: Final = b'"refusal":{'
 _decode: Final = msgspec.json.Decoder(_Line).decode
@@ -113,6 +121,7 @@ def format_record(record: Record) -> list[str]:
     lines.append(f"it was refused: {record.errorCode}" + (f": {record.errorMessage}" if record.errorMessage else ""))
     why = None if record.additionalEventData is None else record.additionalEventData.refusal
     if why is None:
-        return [*lines, "no policy decided that"]
+        hint = _NO_POLICY.get(record.errorCode)
+        return [*lines, *([] if hint is None else [hint]), "no policy decided that"]
     lines += [f"{why.action} on {why.resource}", *why.trace]
     return [*lines, f"({why.lines_left_out} more lines were left out)"] if why.lines_left_out else lines
