@@ -30,6 +30,7 @@ WINDOW_BYTES = 16
 _WORD_BYTES = 8
 _CHUNK_BYTES = 2 << 20
 _NEIGHBOURHOOD_BYTES = 512
+_COMPARED_BYTES = 16 << 10
 # epoll_wait, epoll_pwait on x86_64 and epoll_pwait on aarch64: where a single-threaded server stands between two frames.
 _EPOLL_CALLS = {"232", "281", "22"}
 
@@ -246,18 +247,37 @@ def mappings(pid: int) -> list[MappedRegion]:
 
 def scan_process(pid: int, needles: Needles) -> Report:
     """Every readable mapping of a process. Raises PermissionError for whoever is not root."""
-    report = Report()
-    descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
-    try:
-        for mapping in mappings(pid):
-            if "r" in mapping.permissions:
-                _scan_mapping(descriptor, mapping, needles, report)
-    finally:
-        os.close(descriptor)
-    return report
+    return RepeatedScan(pid).scan(needles)
 
 
-def _scan_mapping(descriptor: int, mapping: MappedRegion, needles: Needles, report: Report) -> None:
+class RepeatedScan:
+    """Scans of one process, which search what changed since the last one.
+
+    So a needle must be new when it comes: what was in memory before there was a secret does not hold it. The first scan
+    searches everything.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before: dict[int, bytes] = {}
+
+    def scan(self, needles: Needles) -> Report:
+        """Every readable mapping. Raises PermissionError for whoever is not root."""
+        report = Report()
+        before, self._before = self._before, {}
+        descriptor = os.open(f"/proc/{self._pid}/mem", os.O_RDONLY)
+        try:
+            for mapping in mappings(self._pid):
+                if "r" in mapping.permissions:
+                    for at, data in _read_mapping(descriptor, mapping, report):
+                        self._before[at] = data
+                        _search(mapping.name, at, data, before.get(at, b""), needles, report)
+        finally:
+            os.close(descriptor)
+        return report
+
+
+def _read_mapping(descriptor: int, mapping: MappedRegion, report: Report) -> Iterator[tuple[int, bytes]]:
     at = mapping.start
     while at < mapping.end:
         # What overlaps is read twice, so that a run over the seam is seen whole.
@@ -272,11 +292,29 @@ def _scan_mapping(descriptor: int, mapping: MappedRegion, needles: Needles, repo
             report.unreadable.append(f"{mapping.name} at {mapping.start:x}")
             return
         report.bytes_read += min(len(data), _CHUNK_BYTES)
-        for secret, form, offset, size in needles.find(data):
-            hit = Hit(secret, form, mapping.name, at + offset, size)
+        yield at, data
+        at += _CHUNK_BYTES
+
+
+def _search(where: str, at: int, data: bytes, before: bytes, needles: Needles, report: Report) -> None:
+    for start, end in _changed(data, before):
+        for secret, form, offset, size in needles.find(data[start:end]):
+            hit = Hit(secret, form, where, at + start + offset, size)
             if hit not in report.hits:
                 report.hits.append(hit)
-        at += _CHUNK_BYTES
+
+
+def _changed(data: bytes, before: bytes) -> Iterator[tuple[int, int]]:
+    """What differs, with its neighbourhood on both sides; all of it where the other one is of another length."""
+    if len(before) != len(data):
+        yield 0, len(data)
+        return
+    if before == data:
+        return
+    for start in range(0, len(data), _COMPARED_BYTES):
+        end = start + _COMPARED_BYTES
+        if before[start:end] != data[start:end]:
+            yield max(start - _NEIGHBOURHOOD_BYTES, 0), min(end + _NEIGHBOURHOOD_BYTES, len(data))
 
 
 @contextmanager

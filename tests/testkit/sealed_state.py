@@ -134,6 +134,8 @@ class SealedState:
     seal_secret: bytes
     signing_der: bytes
     agreement_der: bytes
+    # What opening it derived on the way, by name.
+    on_the_way: dict[str, bytes]
 
     @classmethod
     def open(cls, home: Path, hsm_id: str = "hsm-1", copy: str = "a") -> Self:
@@ -146,11 +148,12 @@ class SealedState:
         token = sealed[end:]
         key = _hkdf(SHA256(), secret, sealed[6:38], b"strongroom sealed state")
         member, signing, agreement = _unpack(AESGCM(key).decrypt(_ZERO_IV, sealed[42:end], sealed[:42] + token))
-        state, ring = _open_ring(token, member, agreement)
+        state, ring, on_the_way = _open_ring(token, member, agreement)
         ids = [key_id for key_id, _ in state[11]]
         keys = {key_id: ring[32 * at : 32 * at + 32] for at, key_id in enumerate(ids)}
         assert len(ring) == 32 * len(ids)
-        return cls(state[2], member[0], keys, ids[0], secret, signing, agreement)
+        on_the_way["key of the sealed state"] = key
+        return cls(state[2], member[0], keys, ids[0], secret, signing, agreement, on_the_way)
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -173,6 +176,10 @@ class SealedState:
             self.open_ekt(row[0]) for row in _rows(store, "SELECT ekt FROM materials ORDER BY key_id, created_at_s")
         ]
 
+    def ekts_of(self, store: Path, key_id: str) -> list[Ekt]:
+        """The backing keys of one key, which is quicker."""
+        return [self.open_ekt(row[0]) for row in _rows(store, "SELECT ekt FROM materials WHERE key_id = ?", key_id)]
+
     def open_column(self, sealed: bytes, column: str, row: str) -> bytes:
         opened = self.open_token(sealed)
         assert opened.kind == COLUMN
@@ -189,12 +196,8 @@ class SealedState:
 
     def private_numbers(self) -> dict[str, bytes]:
         """The HSM's own two private keys as numbers of 48 bytes."""
-        numbers = {}
-        for name, der in (("signing key", self.signing_der), ("agreement key", self.agreement_der)):
-            private = load_der_private_key(der, None)
-            assert isinstance(private, ec.EllipticCurvePrivateKey)
-            numbers[name] = private.private_numbers().private_value.to_bytes(48, "big")
-        return numbers
+        ders = {"signing key": self.signing_der, "agreement key": self.agreement_der}
+        return {name: _private_number(der) for name, der in ders.items()}
 
     # ── forging ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,8 +220,23 @@ class SealedState:
         return seal_token(self.active_id, self.domain_keys[self.active_id], COLUMN, metadata, value)
 
 
-def _open_ring(token: bytes, member: list[Any], agreement_der: bytes) -> tuple[list[Any], bytes]:
-    """The state of a domain token, and its ring as the member sees it."""
+def _private_number(der: bytes) -> bytes:
+    private = load_der_private_key(der, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    return private.private_numbers().private_value.to_bytes(48, "big")
+
+
+def recovery_secrets(bundle: Path, share: Path) -> dict[str, bytes]:
+    """What people hold after a ceremony with one share, and what it opens (hsm/domain/recovery.py)."""
+    *head, sealed = _unpack(bundle.read_bytes())
+    bundle_key = _unpack(share.read_bytes())[4]
+    signing, agreement = _unpack(AESGCM(bundle_key).decrypt(_ZERO_IV, sealed, _pack(head)))
+    ders = {"offline signing key": signing, "offline agreement key": agreement}
+    return {"bundle key": bundle_key} | {name: _private_number(der) for name, der in ders.items()}
+
+
+def _open_ring(token: bytes, member: list[Any], agreement_der: bytes) -> tuple[list[Any], bytes, dict[str, bytes]]:
+    """The state of a domain token, its ring as the member sees it, and the keys on the way there."""
     raw, sealed_ring, envelopes, _, _ = _unpack(token, type=tuple[msgspec.Raw, bytes, list[Any], str, bytes])
     state = _unpack(bytes(raw))
     assert state[0] == "strongroom-domain-token-1"
@@ -229,8 +247,10 @@ def _open_ring(token: bytes, member: list[Any], agreement_der: bytes) -> tuple[l
     assert isinstance(private, ec.EllipticCurvePrivateKey)
     shared = private.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP384R1(), point))
     info = _pack(("strongroom domain key envelope", member[0], member[2], point, digest))
-    one_time_key = AESGCM(_hkdf(SHA384(), shared, None, info)).decrypt(_ZERO_IV, wrapped, digest)
-    return state, AESGCM(one_time_key).decrypt(_ZERO_IV, sealed_ring, bytes(raw))
+    envelope_key = _hkdf(SHA384(), shared, None, info)
+    one_time_key = AESGCM(envelope_key).decrypt(_ZERO_IV, wrapped, digest)
+    on_the_way = {"secret of the envelope": shared, "envelope key": envelope_key, "DKEK": one_time_key}
+    return state, AESGCM(one_time_key).decrypt(_ZERO_IV, sealed_ring, bytes(raw)), on_the_way
 
 
 def _rows(store: Path, sql: str, *parameters: str) -> Iterator[tuple[Any, ...]]:
