@@ -466,6 +466,20 @@ def test_on_a_full_disk_the_reserve_takes_calls_in_flight_then_calls_are_refused
     assert verify(small_disk, SigningHsm()).problems == []
 
 
+def test_a_log_that_is_never_idle_makes_its_reserve_again(tmp_path):
+    (tmp_path / "reserve-w1").mkdir()  # Where no file can be made.
+    log = open_log(tmp_path, reserve_bytes=65_536)
+    assert log.on_reserve
+    (tmp_path / "reserve-w1").rmdir()
+
+    def append_and_look() -> bool:
+        log.append([make_event(0)])
+        return not log.on_reserve
+
+    wait_until(append_and_look)
+    log.close()
+
+
 # --- recovery --------------------------------------------------------------------------------------------------------
 
 

@@ -101,6 +101,7 @@ class AuditLog:
         self._closed_bytes = _bytes_of(directory, writer) - (0 if self._segment is None else self._segment.size)
         self._reserve = Reserve(directory, writer, reserve_bytes, self._disk)
         self._reserve.make()
+        self._reserve_tried_s = time.monotonic()
         if cut_bytes:
             self._owed.append(self._own_event("AuditRecovered", {"recovered": cut_bytes}))
             with self._lock:
@@ -355,6 +356,7 @@ class AuditLog:
             _settle(waiting, error)
             if self._closing:
                 return
+            self._mend_reserve()
 
     def _wait_for_work(self) -> bool:
         """Wait until a sync is due, mending the sink while there is nothing else to do; False to stop."""
@@ -373,11 +375,16 @@ class AuditLog:
                     due = True
                 else:
                     due = False
-            # Allocating takes its time: not under the lock.
-            if self._reserve.missing and not due:
-                self._reserve.make()
             if due:
                 return True
+            self._mend_reserve()
+
+    def _mend_reserve(self) -> None:
+        """When it is time; also of a log that is never idle. Allocating takes its time: not under the lock."""
+        now_s = time.monotonic()
+        if self._reserve.missing and now_s - self._reserve_tried_s >= RETRY_INTERVAL_S:
+            self._reserve_tried_s = now_s
+            self._reserve.make()
 
     def _try_owed(self) -> None:
         with contextlib.suppress(AuditUnavailableError):
