@@ -29,6 +29,8 @@ WORKERS: Final = 2
 MIB: Final = 1 << 20
 # What a newcomer must have been answered before, and in a row after, the trouble.
 _CALM_CALLS: Final = 60
+# As many, where how long they take then is what those of the trouble are compared with.
+_CALM_CALLS_COMPARED: Final = 1000
 # Descriptors that come and go by themselves: a reading connection to the store, a log that is being pruned.
 _FILES_SLACK: Final = 8
 
@@ -152,15 +154,24 @@ class Scene:
     newcomer: Newcomer
     key_id: str
     patience_s: float
+    # When the trouble ended, where it waits for anything after that.
+    ended_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is done to an installation, which refusals it may bring, and how much memory a process may take for it."""
+    """What is done to an installation, and what it may bring.
+
+    That is, which refusals, and how long whoever is refused has waited; how much memory a process may take for it; by
+    which factor newcomers may wait longer, in their 99th percentile; how long it may last until everybody is served again.
+    """
 
     bring: Callable[[Scene], None]
     refusals: frozenset[str] = frozenset()
     memory_mib_max: int = 48
+    slower_max: float | None = None
+    refused_s_max: float | None = None
+    recovery_s_max: float | None = None
 
 
 @dataclass
@@ -173,6 +184,8 @@ class Endured:
     troubled: list[Call]
     trouble_s: float
     recovery_s: float
+    # The longest that anybody waited for a refusal.
+    refused_s: float
     more_mib: dict[str, float]
     lost: list[str] = field(default_factory=list)
 
@@ -180,8 +193,10 @@ class Endured:
         memory = ", ".join(f"{name} {mib:+.0f}" for name, mib in sorted(self.more_mib.items()))
         return (
             f"trouble of {self.trouble_s:.1f} s, serving again {self.recovery_s:.2f} s after it; "
-            f"{self.acknowledged} acknowledged, {len(self.lost)} lost; refused {dict(self.refused)}; "
-            f"newcomers' median and 99th percentile {_quantiles(self.calm)} before, {_quantiles(self.troubled)} during; "
+            f"{self.acknowledged} acknowledged, {len(self.lost)} lost; "
+            f"refused {dict(self.refused)} in {self.refused_s:.2f} s at most; "
+            f"newcomers' median and 99th percentile {_quantiles(self.calm)} before and after, "
+            f"{_quantiles(self.troubled)} during; "
             f"memory at its peak (MiB) {memory}"
         )
 
@@ -191,6 +206,14 @@ def _quantiles(calls: list[Call]) -> str:
     if not seconds:
         return "nothing"
     return " and ".join(f"{seconds[int(len(seconds) * share)] * 1000:.0f} ms" for share in (0.5, 0.99))
+
+
+def _slower(endured: Endured) -> float:
+    """By which factor newcomers waited longer."""
+    calm, troubled = (
+        sorted(call.seconds for call in calls)[int(len(calls) * 0.99)] for calls in (endured.calm, endured.troubled)
+    )
+    return troubled / calm
 
 
 def prepare(*options: str, python: str = sys.executable) -> Installation:
@@ -224,35 +247,50 @@ def endure(installation: Installation, trouble: Trouble, seed: int = 1, patience
     with Raw(installation.port) as raw:
         key_id = raw.call("CreateKey").json["KeyMetadata"]["KeyId"]
     before = processes(installation)
-    assert len(before) == WORKERS + 1
+    assert len(before) > WORKERS
     watch = MemoryWatch(before.values())
     with asked(installation, key_id, seed) as (ledger, newcomer):
-        newcomer.wait_for(2 * _CALM_CALLS)
+        calm = 2 * _CALM_CALLS if trouble.slower_max is None else _CALM_CALLS_COMPARED
+        newcomer.wait_for(calm)
         held, files = {pid: resident(pid) for pid in before.values()}, _files(before)
         watch.start()
         began = time.monotonic()
         try:
-            trouble.bring(Scene(installation, newcomer, key_id, patience_s))
-            ended = time.monotonic()
+            scene = Scene(installation, newcomer, key_id, patience_s)
+            trouble.bring(scene)
+            ended = scene.ended_s or time.monotonic()
             over = newcomer.wait_for_calm(patience_s)
         finally:
             watch.stop()
-        newcomer.wait_for(_CALM_CALLS)
+        newcomer.wait_for(calm)
     assert processes(installation) == before, "it serves again, and without a restart"
     wait_until(lambda: _fewer(_files(before), files), START_S_MAX, "the files open that were open before")
     endured = Endured(
         ledger.acknowledged,
         Counter(filter(None, (call.code for call in newcomer.calls)))
         + Counter(_code(f.error) for f in ledger.failures),
-        [call for call in newcomer.calls if call.started < began],
+        [call for call in newcomer.calls if call.started < began or call.started > over],
         [call for call in newcomer.calls if began <= call.started < ended],
         ended - began,
         max(0.0, over - ended),
+        max(
+            [
+                0.0,
+                *(call.seconds for call in newcomer.calls if call.code),
+                *(f.ended - f.started for f in ledger.failures),
+            ]
+        ),
         {Path(name).stem: (watch.peaks[pid] - held[pid]) / MIB for name, pid in before.items()},
         ledger.losses(installation),
     )
     print(endured)
     assert endured.lost == []
+    if trouble.slower_max is not None:
+        assert _slower(endured) <= trouble.slower_max, f"{_slower(endured):.2f} times as long"
+    if trouble.refused_s_max is not None:
+        assert endured.refused_s <= installation.late_s(trouble.refused_s_max)
+    if trouble.recovery_s_max is not None:
+        assert endured.recovery_s <= installation.late_s(trouble.recovery_s_max)
     asked_at = [(call.started, call.started + call.seconds, call.code) for call in newcomer.calls if call.code]
     asked_at += [(f.started, f.ended, _code(f.error)) for f in ledger.failures]
     stray = [at for at in asked_at if at[2] not in trouble.refusals or at[0] > over or at[1] < began]

@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 import pytest
 
-from testkit.installation import START_S_MAX, Installation
+from testkit.installation import REGION, START_S_MAX, Installation
 from testkit.planting import plant
 from worlds import troubles
 from worlds.enduring import Trouble, endure, prepare
 
 PATIENCE_S = 3 * START_S_MAX
+REGIONS = (REGION, "eu-west-1", "ap-southeast-2")
 
 
 class Fault(NamedTuple):
@@ -46,6 +47,12 @@ def _ordinary(fault: Fault | None = None, *options: str, python: str = sys.execu
         yield installation
     finally:
         installation.destroy()
+
+
+@contextmanager
+def _three_regions(fault: Fault | None = None) -> Iterator[Installation]:
+    with _ordinary(fault, *(word for region in REGIONS for word in ("--region", region))) as installation:
+        yield installation
 
 
 @contextmanager
@@ -79,7 +86,9 @@ class Case(NamedTuple):
 
 CASES = {
     "idle and slow connections": Case(
-        _ordinary, troubles.idle_and_slow(1000, 50), troubles.idle_and_slow(5000, 200, wait_for_idle=True)
+        _ordinary,
+        troubles.idle_and_slow(1000, 50),
+        troubles.idle_and_slow(5000, 200, wait_for_idle=True, slower_max=2.0),
     ),
     "more connections than files": Case(
         _short_of_files, troubles.more_connections_than_files(1000), troubles.more_connections_than_files(5000)
@@ -87,7 +96,12 @@ CASES = {
     "huge bodies": Case(_ordinary, troubles.huge_bodies(8, 500), troubles.huge_bodies(32, 5000, to_the_end=True)),
     "JSON bombs": Case(_ordinary, troubles.json_bombs(10), troubles.json_bombs(500)),
     "header floods": Case(_ordinary, troubles.header_floods(100), troubles.header_floods(5000)),
-    "an HSM that stands still": Case(_ordinary, troubles.hsm_stands_still(8), troubles.hsm_stands_still(30)),
+    "an HSM that stands still": Case(_ordinary, troubles.hsm_stands_still(8, 64), troubles.hsm_stands_still(60, 500)),
+    "an HSM of three that stands still": Case(
+        _three_regions,
+        troubles.hsm_of_another_region_stands_still(6, 64),
+        troubles.hsm_of_another_region_stands_still(60, 200, slower_max=2.0),
+    ),
     "a clock that jumps": Case(
         _with_a_clock, troubles.clock_jumps(3, -6, 203), troubles.clock_jumps(*[3, -6, 203, -400, 1, 1, -24] * 10)
     ),
@@ -192,10 +206,38 @@ FAULTS: dict[str, tuple[Place, Trouble, Fault]] = {
     ),
     "a call waits for the HSM as long as it likes": (
         _ordinary,
-        troubles.hsm_stands_still(1),
+        troubles.hsm_stands_still(1, 1),
         Fault(
-            *("kms/hsm_link/link.py", "ANSWER_S_MAX: Final = 5.0", "ANSWER_S_MAX: Final = 5e9"),
+            *("kms/hsm_link/link.py", "ANSWER_S_MAX: Final = 4.75", "ANSWER_S_MAX: Final = 5e9"),
             *("DependencyTimeoutException", 12.0),
+        ),
+    ),
+    "a refusal takes longer than is said": (
+        _ordinary,
+        troubles.hsm_stands_still(1, 1),
+        Fault("kms/hsm_link/link.py", "ANSWER_S_MAX: Final = 4.75", "ANSWER_S_MAX: Final = 60.0", "after 6"),
+    ),
+    "connections make everybody slow": (
+        _ordinary,
+        troubles.idle_and_slow(2000, 5, slower_max=2.0),
+        Fault(
+            "kms/wire/http.py",
+            "        self._edge.submit(self, request)\n",
+            "        time.sleep(len(self._edge.connections) * 2e-5)\n        self._edge.submit(self, request)\n",
+            "times as long",
+            60.0,
+        ),
+    ),
+    "a region waits for another's HSM": (
+        _three_regions,
+        troubles.hsm_of_another_region_stands_still(6, 64, slower_max=2.0),
+        Fault(
+            "kms/hsm_link/link.py",
+            "        channel = self._active\n        while",
+            "        channel = self._active\n        if channel is not None and channel.frames_under_way > 0:\n"
+            "            time.sleep(0.2)\n        while",
+            "times as long",
+            60.0,
         ),
     ),
     "nobody minds the clock": (
@@ -235,10 +277,14 @@ def test_a_service_without_another_of_its_bounds_is_caught(fault: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("what", "finding"),
-    [("all", "does not serve again"), ("store", "end with KMSInternalException|refuses nobody")],
+    ("what", "fault", "finding"),
+    [
+        ("all", "a sink that failed is not tried again", "does not serve again"),
+        ("all", "the reserve is never used", "calls that end with success"),
+        ("store", "a commit that failed is acknowledged", "end with KMSInternalException|refuses nobody"),
+    ],
 )
-def test_a_service_that_does_not_stand_a_full_disk_is_caught(what: str, finding: str) -> None:
-    done = _on_a_small_disk(what, "2", "faulty")
+def test_a_service_that_does_not_stand_a_full_disk_is_caught(what: str, fault: str, finding: str) -> None:
+    done = _on_a_small_disk(what, "2", fault)
     assert done.returncode == 1
     assert re.search(finding, done.stderr), done.stderr

@@ -5,6 +5,7 @@ Nothing here waits for a time but for what the service does: hanging up, refusin
 
 from __future__ import annotations
 
+import io
 import json
 import mmap
 import os
@@ -15,15 +16,16 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from strongroom.kms.wire.http import BODY_BYTES_MAX
-from testkit.installation import START_S_MAX, Installation
+from strongroom.protocol.regions import REGIONS
+from testkit.installation import REGION, START_S_MAX, Installation
 from testkit.raw import Raw, ask_admin, call_headers, raw_request, signed_headers
 from testkit.workers import stopped
-from worlds.enduring import Scene, Trouble, wait_until
+from worlds.enduring import WORKERS, Scene, Trouble, wait_until
 
 HOUR_S: Final = 3600.0
 _HUNDRED_MB: Final = 100_000_000
@@ -64,7 +66,7 @@ def _is_open(connection: socket.socket) -> bool:
         return False
 
 
-def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False) -> Trouble:
+def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False, slower_max: float | None = None) -> Trouble:
     """Many say nothing; some send a byte of a request now and then, until they are hung up on."""
 
     def bring(scene: Scene) -> None:
@@ -86,7 +88,7 @@ def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False) -> Troub
             if wait_for_idle:
                 wait_until(lambda: not any(map(_is_open, silent)), scene.patience_s * 2, "silent connections closed")
 
-    return Trouble(bring)
+    return Trouble(bring, slower_max=slower_max)
 
 
 def more_connections_than_files(count: int) -> Trouble:
@@ -267,38 +269,97 @@ def header_floods(rounds: int) -> Trouble:
 # ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def hsm_stands_still(seconds: float) -> Trouble:
-    """SIGSTOP: it neither answers nor ends. Every call is refused in time, and the probe says so."""
+# How long whoever asks a silent HSM may have to wait for a refusal, and for an answer once it answers again.
+_SILENCE_S_MAX: Final = 5.0
+_RECOVERY_S_MAX: Final = 2.0
+
+
+def hsm_stands_still(seconds: float, crowd: int) -> Trouble:
+    """SIGSTOP: it neither answers nor ends. Every call is refused in time, also of a crowd, and the probe says so."""
 
     def bring(scene: Scene) -> None:
         with stopped(scene.installation.pid_of("hsm")):
             began = time.monotonic()
             scene.newcomer.wait_for(1, "DependencyTimeoutException", within_s=scene.patience_s)
             wait_until(lambda: not scene.installation.is_ready(), scene.patience_s, "a probe that says no")
+            _ask_in_vain(scene, crowd)
             time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        scene.ended_s = time.monotonic()
         wait_until(scene.installation.is_ready, scene.patience_s, "a probe that says yes")
 
-    return Trouble(bring, frozenset({"DependencyTimeoutException", "KMSInternalException"}))
+    silent = frozenset({"DependencyTimeoutException", "KMSInternalException"})
+    return Trouble(bring, silent, refused_s_max=_SILENCE_S_MAX, recovery_s_max=_RECOVERY_S_MAX)
 
 
-def full_disk(disk: Path, times: int, *, refused_share: float) -> Trouble:
-    """Somebody else fills the disk, until so many of the calls are refused, and makes room again."""
+def _ask_in_vain(scene: Scene, crowd: int, region: str = REGION, key_id: str = "") -> None:
+    """All at once; each is told in time that the HSM does not answer."""
+    body = {"KeyId": key_id or scene.key_id, "KeySpec": "AES_256"}
+    with ExitStack() as stack:
+        asking = [stack.enter_context(Raw(scene.installation.port)) for _ in range(crowd)]
+        sent = []
+        for one in asking:
+            request = one.request("GenerateDataKey", body, region=region)
+            sent.append(time.monotonic())
+            one.send(request)
+        for one, since in zip(asking, sent, strict=True):
+            assert one.read_answer().code == "DependencyTimeoutException"
+            waited = time.monotonic() - since
+            # Those before it in this list were read first.
+            assert waited <= scene.installation.late_s(_SILENCE_S_MAX) + (sent[-1] - sent[0]), f"after {waited:.2f} s"
+
+
+def hsm_of_another_region_stands_still(seconds: float, crowd: int, *, slower_max: float | None = None) -> Trouble:
+    """One of several: nobody is refused but who asks in its region."""
+
+    def bring(scene: Scene) -> None:
+        others = [name for name in scene.installation.pids_of("hsm") if "/regions/" in name]
+        (region,) = [name for name in REGIONS if f"/regions/{name}/" in others[0]]
+        with Raw(scene.installation.port) as raw:
+            key_id = raw.call("CreateKey", region=region).json["KeyMetadata"]["KeyId"]
+        with stopped(scene.installation.pids_of("hsm")[others[0]]):
+            began = time.monotonic()
+            while time.monotonic() - began < seconds:
+                _ask_in_vain(scene, crowd, region, key_id)
+
+    return Trouble(bring, slower_max=slower_max)
+
+
+def full_disk(disk: Path, times: int, *, refused_share: float, on_reserve: int) -> Trouble:
+    """Somebody else fills the disk, until so many of the calls are refused, and makes room again.
+
+    Where the trail lies there too, it has a reserve, and calls are served as long as that lasts.
+    """
 
     def bring(scene: Scene) -> None:
         for _ in range(times):
             ballast = disk / "ballast"
+            if on_reserve:
+                wait_until(lambda: _reserves(disk) == WORKERS, scene.patience_s, "a reserve for each worker")
             with ballast.open("wb", buffering=0) as file:
+                _fill(file)
+                if on_reserve:
+                    scene.newcomer.wait_for(on_reserve, within_s=scene.patience_s)
                 refused_since = time.monotonic()
                 while not _are_refused(scene, refused_since, refused_share):
                     assert time.monotonic() - refused_since < scene.patience_s, "a full disk refuses nobody"
-                    for length in (1 << 20, 4096):
-                        with suppress(OSError):
-                            file.write(bytes(length))
+                    _fill(file)
                 scene.newcomer.wait_for(_SERVED, "KMSInternalException", within_s=scene.patience_s)
             ballast.unlink()
             scene.newcomer.wait_for_calm(scene.patience_s)
 
     return Trouble(bring, frozenset({"KMSInternalException"}))
+
+
+def _reserves(disk: Path) -> int:
+    return sum(1 for _ in (disk / "audit").glob("reserve-*"))
+
+
+def _fill(file: io.FileIO) -> None:
+    """To the last page."""
+    for length in (1 << 20, mmap.PAGESIZE):
+        with suppress(OSError):
+            while file.write(bytes(length)) == length:
+                pass
 
 
 def _are_refused(scene: Scene, since: float, share: float) -> bool:
