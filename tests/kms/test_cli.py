@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from strongroom.cli.iam_actions import ACTIONS
+from strongroom.cli.iam_words import ACTION_WORDS, OPTION_WORDS
 from testkit.installation import ACCOUNT, Installation
 
 COMMANDS = ["up", "hsm", "kms", "restore", "iam", "iam create-account", "doctor", "demo", "audit verify"]
@@ -85,6 +87,33 @@ def test_the_help_of_every_iam_command_names_its_options(idle: Installation, com
     assert f"usage: strongroom iam {command}" in text
     assert "--home" in text
     assert "--json" in text
+
+
+def test_every_action_of_iam_and_every_option_has_a_line_of_help() -> None:
+    members = {word.partition(":")[0].removesuffix("!") for spelled in ACTIONS.values() for word in spelled.split()}
+    assert (ACTION_WORDS.keys(), OPTION_WORDS.keys()) == (ACTIONS.keys(), members)
+    assert len(set(ACTION_WORDS.values())) == len(ACTION_WORDS)
+    assert all(0 < len(words) <= 90 for words in (*ACTION_WORDS.values(), *OPTION_WORDS.values()))
+
+
+def test_the_help_of_an_action_says_what_it_does_and_of_what_kind_and_how_needed_its_options_are(
+    idle: Installation,
+) -> None:
+    text = " ".join(idle.cli("iam", "create-role", "--help").stdout.split())
+    assert "CreateRole of the IAM API: make a role, which those whom its trust policy names may assume." in text
+    options, _, required = text.partition(" required: ")
+    assert "--role-name TEXT the role" in required
+    assert "FILE the trust policy: who may assume the role; a file, or the JSON itself" in required
+    assert "--max-session-duration NUMBER how many seconds a session may last" in options
+    assert "--tags Key=…,Value=… [Key=…,Value=… ...] tags that are set; several" in options
+    assert "--path" not in required
+    text = " ".join(idle.cli("iam", "update-access-key", "--help").stdout.split())
+    assert "--status Active|Inactive|Expired whether it works" in text
+    text = " ".join(idle.cli("iam", "get-account-authorization-details", "--help").stdout.split())
+    assert "User|Role|Group|LocalManagedPolicy|AWSManagedPolicy" in text
+    listed = idle.cli("iam", "--help").stdout
+    assert " ".join(listed.split()).count("of the IAM API") == 0
+    assert "delete an access key for good" in listed
 
 
 @pytest.mark.parametrize(

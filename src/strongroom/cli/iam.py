@@ -17,26 +17,34 @@ from strongroom.cli import accounts, explain
 from strongroom.cli.admin_socket import AdminRefusedError, ask
 from strongroom.cli.documents import DocumentError, read_document
 from strongroom.cli.iam_actions import ACTIONS
+from strongroom.cli.iam_words import ACTION_WORDS, OPTION_WORDS
 
 _TAG: Final = re.compile(r"Key=(?P<Key>[^,]*),Value=(?P<Value>.*)", re.DOTALL)
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# What stands behind an option, by what the table of actions calls it.
-_HELP: Final = {
-    "": "a text",
-    "document": "a document, or the name of a file that holds it",
-    "flag": "yes or no",
-    "tags": "tags, each as Key=…,Value=…",
-    "texts": "texts",
+# What stands behind an option, by what the table of actions calls it, where it does not say what it may be.
+_METAVARS: Final = {
+    "": "TEXT",
+    "document": "FILE",
+    "number": "NUMBER",
+    "tags": "Key=…,Value=…",
+    "texts": "TEXT",
+}
+# What is to be known of it.
+_KINDS: Final = {
+    "document": "; a file, or the JSON itself",
+    "tags": "; several behind each other",
+    "texts": "; several behind each other",
 }
 AddHome = Callable[[argparse.ArgumentParser], None]
 
 
 class _Option(NamedTuple):
-    """`member` is the parameter's name in the API."""
+    """`member` is the parameter's name in the API; `choices` are what it may be, empty where the kind says all."""
 
     member: str
     kind: str
     is_required: bool
+    choices: str
 
     @property
     def flag(self) -> str:
@@ -52,7 +60,8 @@ def _options(spelled: str) -> list[_Option]:
     found = []
     for word in spelled.split():
         member, _, kind = word.removesuffix("!").partition(":")
-        found.append(_Option(member, kind, word.endswith("!")))
+        kind, _, choices = kind.partition("=")
+        found.append(_Option(member, kind, word.endswith("!"), choices))
     return found
 
 
@@ -82,18 +91,23 @@ def _add_action(subcommands: Any, action: str, add_home: AddHome) -> None:
     example = " ".join(f"{option.flag} …" for option in options if option.is_required)
     sub = subcommands.add_parser(
         name,
-        help=f"{action} of the IAM API",
-        description=f"{action} of the IAM API.",
+        help=ACTION_WORDS[action],
+        description=f"{action} of the IAM API: {ACTION_WORDS[action]}.",
         epilog=f"example: strongroom iam {name} {example}".rstrip(),
         allow_abbrev=False,
     )
+    required = sub.add_argument_group("required") if any(option.is_required for option in options) else sub
     for option in options:
-        more: dict[str, Any] = {"required": option.is_required, "metavar": "…"}
+        words = OPTION_WORDS[option.member] + _KINDS.get(option.kind, "")
+        more: dict[str, Any] = {"required": option.is_required}
         if option.kind == "flag":
             more = {"action": argparse.BooleanOptionalAction}
-        elif option.kind in {"tags", "texts"}:
+        else:
+            more["metavar"] = option.choices or _METAVARS[option.kind]
+        if option.kind in {"tags", "texts"}:
             more["nargs"] = "+"
-        sub.add_argument(option.flag, dest=option.member, help=_HELP[option.kind], **more)
+        place = required if option.is_required else sub
+        place.add_argument(option.flag, dest=option.member, help=words, **more)
     sub.add_argument("--account", default="", help="the account's number (default: the main account)")
     add_home(sub)
     sub.set_defaults(run=_run, action=action)
