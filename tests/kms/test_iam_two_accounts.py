@@ -114,15 +114,16 @@ def test_principals_of_the_other_account_can_be_named_by_key_policies(
 ) -> None:
     user, worker = fresh("user"), fresh("role")
     other.create_user(UserName=user)
-    other.create_role(RoleName=worker, AssumeRolePolicyDocument=trust(ACCOUNT))
+    made = other.create_role(RoleName=worker, AssumeRolePolicyDocument=trust(ACCOUNT))["Role"]
     kms = RawKms(installation)
     root = allow("kms:*", Principal={"AWS": ACCOUNT})
     theirs = [account, arn_of("user", user, account=account), arn_of("role", worker, account=account)]
     text = policy(root, allow("kms:Encrypt", Principal={"AWS": theirs}))
     key = assert_allowed(kms.call("CreateKey", {"Policy": text}))["KeyMetadata"]["KeyId"]
     other.delete_role(RoleName=worker)
-    # What named somebody who is gone stays as it is; it cannot be written again.
-    assert assert_allowed(kms.call("GetKeyPolicy", {"KeyId": key}))["Policy"] == text
+    # What named somebody who is gone stays, and shows his unique id; it cannot be written again.
+    shown = assert_allowed(kms.call("GetKeyPolicy", {"KeyId": key}))["Policy"]
+    assert shown == text.replace(theirs[2], made["RoleId"])
     assert_refused(
         kms.call("PutKeyPolicy", {"KeyId": key, "Policy": text}), "MalformedPolicyDocumentException", PRINCIPALS
     )
