@@ -103,7 +103,7 @@ def _locked_map(length: int) -> tuple[mmap.mmap, str]:
     if descriptor >= 0:
         os.ftruncate(descriptor, length)
         try:
-            mapping = mmap.mmap(descriptor, length, flags=mmap.MAP_SHARED)
+            mapping = _map_without_descriptor(descriptor, length)
             kind = "memfd_secret"
         except OSError:  # More than RLIMIT_MEMLOCK allows.
             mapping, kind = _mlocked_map(length)
@@ -114,6 +114,19 @@ def _locked_map(length: int) -> tuple[mmap.mmap, str]:
     mapping.madvise(mmap.MADV_DONTFORK)
     mapping.madvise(mmap.MADV_DONTDUMP)
     return mapping, kind
+
+
+def _map_without_descriptor(descriptor: int, length: int) -> mmap.mmap:
+    """Memory whose descriptor nobody has: with one, root can map it elsewhere (pidfd_getfd(2)), and `mmap` keeps a copy."""
+    copy = os.dup(descriptor)
+    os.close(copy)
+    mapping = mmap.mmap(descriptor, length, flags=mmap.MAP_SHARED)
+    # The lowest number that is free is taken, so it is this one again; what the mapping closes at its end is nothing.
+    assert os.path.samestat(os.fstat(copy), os.fstat(descriptor))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, copy, inheritable=False)
+    os.close(nothing)
+    return mapping
 
 
 def _mlocked_map(length: int) -> tuple[mmap.mmap, str]:
