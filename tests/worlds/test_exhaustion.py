@@ -94,7 +94,7 @@ CASES = {
         _short_of_files, troubles.more_connections_than_files(1000), troubles.more_connections_than_files(5000)
     ),
     "huge bodies": Case(_ordinary, troubles.huge_bodies(8, 500), troubles.huge_bodies(32, 5000, to_the_end=True)),
-    "JSON bombs": Case(_ordinary, troubles.json_bombs(10), troubles.json_bombs(500)),
+    "JSON bombs": Case(_ordinary, troubles.json_bombs(3), troubles.json_bombs(150)),
     "header floods": Case(_ordinary, troubles.header_floods(100), troubles.header_floods(5000)),
     "an HSM that stands still": Case(_ordinary, troubles.hsm_stands_still(8, 64), troubles.hsm_stands_still(60, 500)),
     "an HSM of three that stands still": Case(
@@ -186,7 +186,7 @@ FAULTS: dict[str, tuple[Place, Trouble, Fault]] = {
     ),
     "requests are kept": (
         _ordinary,
-        troubles.json_bombs(40),
+        troubles.json_bombs(12),
         Fault(
             "kms/wire/http.py",
             "        self._edge.submit(self, request)\n",

@@ -6,7 +6,6 @@ Nothing here waits for a time but for what the service does: hanging up, refusin
 from __future__ import annotations
 
 import io
-import json
 import mmap
 import os
 import random
@@ -25,6 +24,7 @@ from strongroom.protocol.regions import REGIONS
 from testkit.installation import REGION, START_S_MAX, Installation
 from testkit.raw import Raw, ask_admin, call_headers, raw_request, signed_headers
 from testkit.workers import stopped
+from worlds.bombs import bombs
 from worlds.enduring import WORKERS, Scene, Trouble, wait_until
 
 HOUR_S: Final = 3600.0
@@ -173,50 +173,21 @@ def _stream(port: int, header: tuple[bytes, bytes]) -> int:
     return sent
 
 
-def _bombs() -> dict[str, tuple[str, bytes]]:
-    """Operation and body; just under what is read at all."""
-    room = BODY_BYTES_MAX - 1024
-    nested = b"[" * (room // 2) + b"]" * (room // 2)
-    objects = b'{"a":' * (room // 6)
-    policy = json.dumps({"KeyId": "k", "PolicyName": "default", "Policy": "[" * (room // 4)}).encode()
-    statements = json.dumps({"Statement": [{} for _ in range(room // 20)]})
-    return {
-        "nested lists": ("Encrypt", nested),
-        "nested in a member": ("Encrypt", b'{"EncryptionContext":' + nested[1024:-1024] + b"}"),
-        "nested objects without an end": ("CreateKey", objects),
-        "a number of half a million digits": ("CreateKey", b'{"X":' + b"9" * room + b"}"),
-        "an exponent": ("GenerateRandom", b'{"NumberOfBytes":1e' + b"9" * room + b"}"),
-        "empty objects": ("TagResource", b'{"KeyId":"k","Tags":[' + b"{}," * (room // 3 - 10) + b"{}]}"),
-        "names without end": (
-            "Encrypt",
-            b'{"KeyId":"k","Plaintext":"eA==","EncryptionContext":{'
-            + b",".join(b'"%d":""' % at for at in range(room // 12))
-            + b"}}",
-        ),
-        "escapes": ("CreateAlias", b'{"AliasName":"' + b"\\u0041" * (room // 6 - 10) + b'","TargetKeyId":"k"}'),
-        "a policy of brackets": ("PutKeyPolicy", policy),
-        "a policy of statements": (
-            "PutKeyPolicy",
-            json.dumps({"KeyId": "k", "PolicyName": "default", "Policy": statements}).encode(),
-        ),
-    }
-
-
 def json_bombs(rounds: int) -> Trouble:
     """Signed by somebody who is known, so that they are read as far as anything is."""
 
     def bring(scene: Scene) -> None:
-        bombs = list(_bombs().items())
+        thrown = bombs(scene.key_id)
 
         def throw(number: int) -> None:
-            name, (operation, body) = bombs[number % len(bombs)]
+            bomb = thrown[number % len(thrown)]
             with Raw(scene.installation.port) as raw:
-                answer = raw.call(operation, body)
-            assert answer.status == 400, f"{name}: {answer}"
-            assert answer.code, name
+                raw.send(bomb.signed_for(raw))
+                answer = raw.read_answer()
+            assert answer.status < 500, f"{bomb.name}: {answer}"
 
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(throw, range(rounds * len(bombs))))
+            list(pool.map(throw, range(rounds * len(thrown))))
         scene.newcomer.wait_for(_SERVED)
 
     return Trouble(bring, memory_mib_max=64)
