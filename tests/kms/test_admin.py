@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -147,6 +148,99 @@ def test_an_account_is_made_once_and_the_main_account_never(installation: Instal
     for taken in (account, ACCOUNT):
         said = refusal(installation, "create-account", account=taken, name="two")
         assert said == f"EntityAlreadyExists: There is an account {taken} already."
+
+
+def emptied(installation: Installation, account: str) -> None:
+    """Without the administrator with whom it was made."""
+    for key in ask_iam(installation, "ListAccessKeys", account, UserName="admin")["AccessKeyMetadata"]:
+        ask_iam(installation, "DeleteAccessKey", account, UserName="admin", AccessKeyId=key["AccessKeyId"])
+    for policy_name in ask_iam(installation, "ListUserPolicies", account, UserName="admin")["PolicyNames"]:
+        ask_iam(installation, "DeleteUserPolicy", account, UserName="admin", PolicyName=policy_name)
+    ask_iam(installation, "DeleteUser", account, UserName="admin")
+
+
+def test_an_empty_account_is_deleted_for_good_and_its_number_is_not_given_again(installation: Installation) -> None:
+    account = account_number()
+    made = ask_admin(installation, "create-account", account=account, name="short-lived")
+    kms = RawKms(installation, made["access_key_id"], made["secret_access_key"])
+    assert_allowed(kms.call("ListKeys"))
+    emptied(installation, account)
+    assert ask_admin(installation, "delete-account", account=account) == {"account": account, "name": "short-lived"}
+    assert account not in {row["account"] for row in ask_admin(installation, "list-accounts")}
+    assert kms.call("ListKeys").code == "UnrecognizedClientException"
+    assert refusal(installation, "delete-account", account=account) == f"NoSuchEntity: There is no account {account}."
+    assert (
+        iam_refusal(installation, "CreateUser", account, UserName="x")
+        == f"NoSuchEntity: There is no account {account}."
+    )
+    said = refusal(installation, "create-account", account=account, name="again")
+    assert (
+        said == f"EntityAlreadyExists: There was an account {account}, and others' policies may name it: take another."
+    )
+    deletions = [event for event in audit_records(installation) if event["eventName"] == "delete-account"]
+    mine = [event for event in deletions if event["requestParameters"] == {"account": account}]
+    assert [(event.get("phase"), event["responseElements"] if "phase" not in event else None) for event in mine] == [
+        ("intent", None),
+        (None, {"account": account, "name": "short-lived"}),
+    ]
+
+
+def test_an_account_that_has_something_is_not_deleted_and_it_is_said_what(installation: Installation) -> None:
+    account = account_number()
+    made = ask_admin(installation, "create-account", account=account, name="full")
+    kms = RawKms(installation, made["access_key_id"], made["secret_access_key"])
+    keys = sorted(assert_allowed(kms.call("CreateKey"))["KeyMetadata"]["KeyId"] for _ in range(2))
+    text = policy(allow("kms:*"))
+    trust = policy({"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"})
+    for number in range(12):
+        ask_iam(installation, "CreateUser", account, UserName=f"u{number:02}")
+    ask_iam(installation, "CreateGroup", account, GroupName="g")
+    ask_iam(installation, "CreateRole", account, RoleName="r", AssumeRolePolicyDocument=trust)
+    arn = ask_iam(installation, "CreatePolicy", account, PolicyName="p", PolicyDocument=text)["Policy"]["Arn"]
+    users = ", ".join(["admin", *[f"u{number:02}" for number in range(9)]])
+    said = refusal(installation, "delete-account", account=account)
+    assert said == (
+        f"DeleteConflict: The account {account} is not empty: keys in {REGION} {', '.join(keys)}; "
+        f"users {users} and more; groups g; roles r; policies p."
+    )
+    assert {"account": account, "name": "full"} in ask_admin(installation, "list-accounts")
+    # A key that waits for its deletion is there.
+    for key in keys:
+        assert_allowed(kms.call("ScheduleKeyDeletion", {"KeyId": key}))
+    for number in range(12):
+        ask_iam(installation, "DeleteUser", account, UserName=f"u{number:02}")
+    ask_iam(installation, "DeleteGroup", account, GroupName="g")
+    ask_iam(installation, "DeleteRole", account, RoleName="r")
+    ask_iam(installation, "DeletePolicy", account, PolicyArn=arn)
+    emptied(installation, account)
+    said = refusal(installation, "delete-account", account=account)
+    assert said == f"DeleteConflict: The account {account} is not empty: keys in {REGION} {', '.join(keys)}."
+
+
+def test_the_main_account_is_never_deleted(installation: Installation) -> None:
+    said = refusal(installation, "delete-account", account=ACCOUNT)
+    assert said == f"ValidationError: {ACCOUNT} is the main account, which stays as long as the home."
+    assert ask_iam(installation, "GetAccountSummary")
+
+
+def test_whoever_makes_somebody_while_the_account_is_deleted_makes_nobody_or_keeps_the_account(
+    installation: Installation,
+) -> None:
+    for _ in range(3):
+        account = account_number()
+        ask_admin(installation, "create-account", account=account, name="contested")
+        emptied(installation, account)
+        form = json.dumps({"UserName": "late"})
+        asked = [
+            ("delete-account", {"account": account}),
+            ("iam", {"account": account, "action": "CreateUser", "form": form}),
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            lines = [json.dumps({"command": command, "arguments": words}).encode() for command, words in asked]
+            deleted, created = pool.map(lambda line: admin_line(installation, line), lines)
+        is_there = account in {row["account"] for row in ask_admin(installation, "list-accounts")}
+        assert ("result" in deleted, "result" in created) in {(True, False), (False, True)}, (deleted, created)
+        assert is_there is ("result" in created)
 
 
 def test_in_an_account_that_is_not_there_nothing_is_done(installation: Installation) -> None:

@@ -16,7 +16,18 @@ from strongroom.cli.iam_actions import ACTIONS
 from strongroom.cli.iam_words import ACTION_WORDS, OPTION_WORDS
 from testkit.installation import ACCOUNT, Installation
 
-COMMANDS = ["up", "hsm", "kms", "restore", "iam", "iam create-account", "doctor", "demo", "audit verify"]
+COMMANDS = [
+    "up",
+    "hsm",
+    "kms",
+    "restore",
+    "iam",
+    "iam create-account",
+    "iam delete-account",
+    "doctor",
+    "demo",
+    "audit verify",
+]
 IAM_COMMANDS = [
     *("create-user", "put-user-policy", "list-users", "create-access-key", "list-ssh-public-keys", "list-mfa-devices"),
 ]
@@ -252,6 +263,7 @@ def test_an_account_is_made_and_listed_and_has_users_of_its_own(installation: In
     assert user in {row["UserName"] for row in iam(installation, "list-users", "--account", account)["Users"]}
     assert user not in {row["UserName"] for row in iam(installation, "list-users")["Users"]}
     assert "EntityAlreadyExists" in refused(installation, "iam", "create-account", "--account", account, "--name", "x")
+    assert f"is not empty: users admin, {user}." in refused(installation, "iam", "delete-account", "--account", account)
 
 
 # ── nobody at home ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -27,7 +27,7 @@ BANNED_IDENTIFIERS = {"dk", "dek", "cdk"}
 
 # Where bytes leave a Secret, and why each place must.
 EXPOSED = {
-    "kms/admin/identities.py": "a new account's first secret is told once, to the operator who asked",
+    "kms/admin/accounts.py": "a new account's first secret is told once, to the operator who asked",
     "kms/app.py": "the first administrator's secret goes into a private file",
     "kms/identities/access_keys.py": "a new secret goes to the HSM to be sealed",
     "kms/identities/operations/access_keys.py": "a new access key's secret is told once, to whoever asked for it",

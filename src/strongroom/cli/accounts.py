@@ -1,4 +1,4 @@
-"""`strongroom iam create-account` and `strongroom iam list-accounts`: the accounts of a home."""
+"""`strongroom iam create-account`, `delete-account` and `list-accounts`: the accounts of a home."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from strongroom.cli.admin_socket import AdminRefusedError, ask
+
+_ARGUMENTS: Final = {"create-account": ("account", "name"), "delete-account": ("account",), "list-accounts": ()}
 
 
 def add_commands(subcommands: Any, add_home: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -23,6 +25,15 @@ def add_commands(subcommands: Any, add_home: Callable[[argparse.ArgumentParser],
     )
     create.add_argument("--account", required=True, help="its number, of 12 digits")
     create.add_argument("--name", required=True, help="what people call it")
+    delete = subcommands.add_parser(
+        "delete-account",
+        help="delete an empty account for good",
+        description="Delete an account that has no keys, users, groups, roles and policies; of another it is said what it "
+        "has. Its number is never given again: policies of other accounts may name it.",
+        epilog="example: strongroom iam delete-account --account 111122223333",
+        allow_abbrev=False,
+    )
+    delete.add_argument("--account", required=True, help="its number; never the main account's")
     listing = subcommands.add_parser(
         "list-accounts",
         help="list the accounts",
@@ -30,13 +41,13 @@ def add_commands(subcommands: Any, add_home: Callable[[argparse.ArgumentParser],
         epilog="example: strongroom iam list-accounts",
         allow_abbrev=False,
     )
-    for parser in (create, listing):
+    for parser in (create, delete, listing):
         add_home(parser)
         parser.set_defaults(run=_run)
 
 
 def _run(parsed: argparse.Namespace, home: Path) -> int:
-    arguments = {"account": parsed.account, "name": parsed.name} if parsed.subcommand == "create-account" else {}
+    arguments = {name: getattr(parsed, name) for name in _ARGUMENTS[parsed.subcommand]}
     try:
         result = ask(home, parsed.subcommand, **arguments)
     except AdminRefusedError as refused:

@@ -14,6 +14,7 @@ import msgspec
 from strongroom.boundary.control import StatusReport
 from strongroom.boundary.control import decode_answer as decode_report
 from strongroom.boundary.messages import GetHsmStatus, StatusAnswer
+from strongroom.kms.admin.accounts import Accounts
 from strongroom.kms.admin.askers import Askers, NotExplainedError
 from strongroom.kms.admin.authentication import format_stranger
 from strongroom.kms.admin.explanation import Asked, Explanation, explain
@@ -58,6 +59,7 @@ class AdminCommands:
         self._strangers = strangers
         self._service: Final[Service] = regions.home.service
         self._identities: Final = IdentityCommands(self._service)
+        self._accounts: Final = Accounts(regions)
         self._askers: Final = Askers(lookup, self._service.configured.providers)
         self._trail: Final[Trail] = regions.home.service.trail
         self._ids = ids
@@ -91,10 +93,13 @@ class AdminCommands:
         return await self._identities.perform(call, account, action, form)
 
     async def create_account(self, call: Call, account: str, name: str) -> dict[str, str]:
-        return await self._identities.create_account(call, account, name)
+        return await self._accounts.create(call, account, name)
+
+    async def delete_account(self, call: Call, account: str) -> dict[str, str]:
+        return await self._accounts.delete(call, account)
 
     async def list_accounts(self, call: Call) -> list[dict[str, str]]:
-        return await self._identities.list_accounts()
+        return await self._accounts.of_home()
 
     async def explain(
         self,
@@ -231,6 +236,7 @@ class AdminCommands:
 _TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "iam": AdminCommands.iam,
     "create-account": AdminCommands.create_account,
+    "delete-account": AdminCommands.delete_account,
     "list-accounts": AdminCommands.list_accounts,
     "explain": AdminCommands.explain,
     "why-unauthenticated": AdminCommands.why_unauthenticated,
@@ -241,4 +247,4 @@ _TABLE: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "sections": AdminCommands.sections,
 }
 # What `iam` changes, it records itself.
-_MUTATES: Final = {"create-account", "accept-clock"}
+_MUTATES: Final = {"create-account", "delete-account", "accept-clock"}

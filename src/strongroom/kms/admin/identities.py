@@ -1,4 +1,4 @@
-"""IAM's operations for operators, and the accounts in which they are done.
+"""IAM's operations for operators.
 
 The operations are the very ones that callers have over HTTP, decoded from the same form; who asks is the operator, whom the
 admin socket identified, and whom no policy limits. Answers come as JSON: with times as text and documents as documents.
@@ -6,7 +6,6 @@ admin socket identified, and whom no policy limits. Answers come as JSON: with t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
@@ -19,15 +18,11 @@ from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
 from strongroom.kms.iam.evaluate import Documents
 from strongroom.kms.iam.principals import Principal, PrincipalKind
-from strongroom.kms.identities.access_keys import new_access_key_id, new_secret, seal_access_key
-from strongroom.kms.identities.administrators import new_administrator
-from strongroom.kms.identities.faults import EntityAlreadyExists, NoSuchEntity, ValidationError
+from strongroom.kms.identities.faults import NoSuchEntity, ValidationError
 from strongroom.kms.identities.operation import Operation, perform
 from strongroom.kms.identities.operations.table import TABLE
 from strongroom.kms.identities.records import AccountRecord
 from strongroom.kms.keys.directory import PrincipalEntry
-from strongroom.kms.permits import KEYLESS
-from strongroom.kms.repositories import ConflictError, Put
 from strongroom.kms.service import Service
 from strongroom.kms.trail import logged_parameters
 from strongroom.kms.turns import Turns
@@ -37,9 +32,6 @@ from strongroom.kms.wire.validation import RequestRefused
 from strongroom.protocol.strict_json import parse_strictly
 
 _SOURCE: Final = "iam.amazonaws.com"
-_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
-# AWS Organizations API reference, CreateAccount: AccountName.
-_NAME: Final = re.compile(r"[\x20-\x7e]{1,50}", re.ASCII)
 # Members of answers that hold documents, escaped (API reference, GetPolicyVersion).
 _DOCUMENTS: Final = frozenset({"AssumeRolePolicyDocument", "Document", "PolicyDocument"})
 
@@ -57,8 +49,6 @@ class IdentityCommands:
         self._home: Final = home
         self._turns: Final = Turns()
 
-    # ── IAM's operations ────────────────────────────────────────────────────────────────────────────────────────
-
     async def perform(self, call: Call, account: str, action: str, form: str) -> Any:
         """Do an action of IAM; `form` is an object of parameters, named as the Query protocol names them.
 
@@ -69,21 +59,30 @@ class IdentityCommands:
         if row is None:
             raise ValidationError(f"there is no action {action!r}")
         account = account or self._home.main_account
-        if account != self._home.main_account and await self._home.identities.get(AccountRecord, account) is None:
-            raise NoSuchEntity(f"There is no account {account}.")
         call.operation, call.event_source = action, _SOURCE
-        call.principal_entry = operator_entry(account, int(call.principal.principal_id))
+        call.principal_entry = await self._in_account(operator_entry(account, int(call.principal.principal_id)))
         typed = decode_query(action, parameters)
         call.parameters = logged_parameters(typed)
         call.request = typed
         response = await self._recorded(call, row, typed)
         return {} if response is None else _plain(structure_rule(type(response)), response)
 
+    async def _in_account(self, entry: PrincipalEntry) -> PrincipalEntry:
+        """The operator in his account, which may have been deleted while he waited for his turn.
+
+        Raises:
+            NoSuchEntity: it was, or never was.
+        """
+        account = entry.principal.account
+        if account != self._home.main_account and await self._home.identities.get(AccountRecord, account) is None:
+            raise NoSuchEntity(f"There is no account {account}.")
+        return entry
+
     async def _recorded(self, call: Call, row: Operation, typed: Shape) -> Shape | None:
         """What it comes to; the outcome of a change is in the trail before the operator hears of it."""
         trail = self._home.trail
         try:
-            response = await perform(self._home, call, row, typed, self._turns)
+            response = await perform(self._home, call, row, typed, self._turns, self._in_account)
         except Fault as fault:
             if row.mutates:
                 await trail.record([trail.outcome(call, fault, read_only=False)])
@@ -91,43 +90,6 @@ class IdentityCommands:
         if row.mutates:
             await trail.record([trail.outcome(call, None, read_only=False)])
         return response
-
-    # ── accounts ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def create_account(self, call: Call, account: str, name: str) -> dict[str, str]:
-        """With an administrator, whose access key is told this once.
-
-        Raises:
-            EntityAlreadyExists, ValidationError: in IAM's way.
-        """
-        if _ACCOUNT.fullmatch(account) is None:
-            raise ValidationError("an account has a number of 12 digits")
-        if _NAME.fullmatch(name) is None:
-            raise ValidationError("the name of an account has 1 to 50 printable ASCII characters")
-        home = self._home
-        taken = EntityAlreadyExists(f"There is an account {account} already.")
-        if account == home.main_account or await home.identities.get(AccountRecord, account) is not None:
-            raise taken
-        permit, now_s = await home.gate.operator(call), home.clock()
-        record = AccountRecord(account=account, version=1, name=name, created_at_s=now_s)
-        administrator = new_administrator(account, now_s)
-        access_key_id, secret = new_access_key_id(), new_secret()
-        sealing = home.gate.chore("SealAccessKey")
-        key = await seal_access_key(home.link, sealing, access_key_id, secret, account, administrator.name, now_s)
-        try:
-            changes = [Put(made, replaces=None) for made in (record, administrator, key)]
-            await home.directory.commit(((permit, KEYLESS),), changes)
-        except ConflictError:
-            raise taken from None
-        made = {"account": account, "name": name, "user": administrator.name, "access_key_id": access_key_id}
-        call.response_elements = made
-        return {**made, "secret_access_key": secret.expose().decode()}
-
-    async def list_accounts(self) -> list[dict[str, str]]:
-        """All of this home, the main account first."""
-        main = {"account": self._home.main_account, "name": "main"}
-        others = await self._home.identities.list_accounts()
-        return [main, *({"account": record.account, "name": record.name} for record in others)]
 
 
 def _parsed(form: str) -> Mapping[str, str]:

@@ -53,7 +53,7 @@ class Operation(msgspec.Struct, frozen=True):
     mutates: bool = False
 
 
-# The same caller as he is now.
+# The same caller as he is now, or a refusal.
 Renew = Callable[[PrincipalEntry], Awaitable[PrincipalEntry]]
 
 
@@ -62,7 +62,7 @@ async def perform(
 ) -> Shape | None:
     """Do it, again where somebody was faster; `call.request` is the request too, for conditions.
 
-    Without `renew`, the caller is who he was: an operator, whom no policy limits.
+    Without `renew`, the caller is who he was.
 
     Raises:
         Fault: AWS's own.
@@ -86,7 +86,7 @@ async def perform(
 async def _attempt(service: Service, call: Call, row: Operation, request: Shape, renew: Renew | None) -> Shape | None:
     version = 0
     if row.mutates:
-        version = await _identities_version(service, call.account)
+        version = await identities_version(service, call.account)
         await service.directory.refreshed()
         if renew is not None:
             call.principal_entry = await renew(call.principal_entry)
@@ -107,7 +107,7 @@ async def commit(service: Service, call: Call, changes: Sequence[Change]) -> Non
     """
     (account,) = {_account_of(change) for change in changes}
     version = call.admissions[0].permit.record_version
-    mark = MarkRecord(name=_mark(account), version=version + 1, value=service.clock())
+    mark = MarkRecord(name=identities_mark(account), version=version + 1, value=service.clock())
     permits = [(admission.permit, account) for admission in call.admissions]
     await service.directory.commit(permits, [*changes, Put(mark, replaces=version or None)])
 
@@ -118,11 +118,12 @@ def _account_of(change: Change) -> str:
     return change.record.account
 
 
-async def _identities_version(service: Service, account: str) -> int:
+async def identities_version(service: Service, account: str) -> int:
     """Grows with every change of an identity of the account."""
-    mark = await service.identities.get(MarkRecord, _mark(account))
+    mark = await service.identities.get(MarkRecord, identities_mark(account))
     return 0 if mark is None else mark.version
 
 
-def _mark(account: str) -> str:
+def identities_mark(account: str) -> str:
+    """Whose mark it is; that of an account that was deleted stays."""
     return f"identities:{account}"
