@@ -145,6 +145,12 @@ def test_what_was_stored_before_goes_by_names_until_it_is_saved_again(tmp_path: 
         both = (await shown(room, "ListGrants", KeyId=KEY, GranteePrincipal=ARN)).Grants
         assert [one.GrantId for one in both] == sorted([GRANT, made.GrantId])
         assert {one.GranteePrincipal for one in both} == {ARN}
+        first = await shown(room, "ListGrants", KeyId=KEY, GranteePrincipal=ARN, Limit=1)
+        rest = await shown(room, "ListGrants", KeyId=KEY, GranteePrincipal=ARN, Limit=1, Marker=first.NextMarker)
+        assert ([*first.Grants, *rest.Grants], first.Truncated, rest.Truncated) == (both, True, False)
+        for grant in both:
+            named = await shown(room, "ListGrants", KeyId=KEY, GranteePrincipal=ARN, GrantId=grant.GrantId)
+            assert named.Grants == [grant]
         assert not await is_refused(room, OTHER, **generate)
         await shown(room, "RevokeGrant", KeyId=KEY, GrantId=GRANT)
         assert await is_refused(room, OTHER, **generate)
