@@ -91,14 +91,14 @@ LEAKS: Final = {
         additions=(("kms/operations/data_keys.py", _KEEPS_DATA_KEYS),),
     ),
     "data keys that the service keeps": Leak(
-        HELD, "data key (GenerateDataKey)", additions=(("kms/operations/data_keys.py", _KEEPS_DATA_KEYS),)
+        HELD, "data key", additions=(("kms/operations/data_keys.py", _KEEPS_DATA_KEYS),)
     ),
     "headers of who is forgotten, kept with his secret": Leak(
-        HELD, "secret (", changes=(("kms/dispatch.py", "            self._verifier.forget()\n", "            pass\n"),)
+        HELD, "secret", changes=(("kms/dispatch.py", "            self._verifier.forget()\n", "            pass\n"),)
     ),
     "who is forgotten, kept for the trail": Leak(
         HELD,
-        "secret (",
+        "secret",
         changes=(
             ("kms/trail.py", "self._identities.get(entry.number)", "self._identities.get(entry)"),
             ("kms/trail.py", "_keep(self._identities, entry.number,", "_keep(self._identities, entry,"),

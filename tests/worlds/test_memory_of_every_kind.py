@@ -29,7 +29,7 @@ from worlds.watched_memory import Watch
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
 
 # What was passed on is freed and not wiped, so that the heap has some of it, until it is used again. What is kept stays.
-STAYED_SHARE_MAX: Final = 0.25
+STAYED_SHARE_MAX: Final = 0.5
 # Of so many at the least, a share says something; so many lives use the heap again.
 _PASSED_MIN: Final = 4
 _LIVES_AFTERWARDS: Final = 3
@@ -57,9 +57,9 @@ def _held(watch: Watch, lives: Lives) -> dict[str, tuple[int, int]]:
     stayed = watch.passed_and_stayed(secrets)
     print(f"passed on, and still in the service's memory: {stayed}")
     return {
-        name: (left, passed)
-        for name, (left, passed) in stayed.items()
-        if passed >= _PASSED_MIN and left > STAYED_SHARE_MAX * passed and "token" not in name
+        kind: (left, passed)
+        for kind, (left, passed) in stayed.items()
+        if passed >= _PASSED_MIN and left > STAYED_SHARE_MAX * passed and "token" not in kind
     }
 
 

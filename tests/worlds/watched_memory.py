@@ -60,6 +60,11 @@ class _Wanted:
             yield part
 
 
+def _kind(name: str) -> str:
+    """What it is, whatever operation it came with: secret, data key, plaintext."""
+    return name.partition(" (")[0].partition(",")[0]
+
+
 def _is_key(secret: Secret) -> bool:
     return secret.name.startswith(("HBK", "derived key"))
 
@@ -129,8 +134,8 @@ class Watch:
         wanted = _Wanted({}, lambda secret: secret.passed)
         service = self._installation.pid_of("kms")
         stayed = {hit.secret for some in wanted.all(secrets) for hit in scan_process(service, some).hits}
-        passed = Counter(secret.name for secret in secrets if secret.passed)
-        left = Counter(name.rpartition(", number ")[0] for name in stayed)
+        passed = Counter(_kind(secret.name) for secret in secrets if secret.passed)
+        left = Counter(map(_kind, stayed))
         return {name: (left[name], count) for name, count in passed.items()}
 
     def _note(self, where: str, report: Report) -> None:
