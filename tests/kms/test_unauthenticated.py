@@ -137,6 +137,20 @@ def test_what_is_in_the_trail_is_told_from_there_and_of_others_nothing(installat
         assert "Traceback" not in done.stderr
 
 
+def test_no_words_of_a_caller_act_on_an_operators_terminal_or_begin_a_line(installation: Installation) -> None:
+    raw = RawKms(installation)
+    words = "a\x1b[2J\n2026 forged\u202e"
+    form = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleSessionName": words}
+    body = urlencode({**form, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/a", "WebIdentityToken": "no.token.x"}).encode()
+    sts = [(b"Host", b"127.0.0.1"), (b"Content-Type", b"application/x-www-form-urlencoded")]
+    of_nobody = raw.send_as_is([*sts, (b"Content-Length", str(len(body)).encode())], body)
+    recorded = RawKms(installation).call("DescribeKey", {"KeyId": f"alias/{words}"})
+    for answer in (of_nobody, recorded):
+        told = why(installation, id_of(answer))
+        assert all(line.isprintable() for line in told.splitlines()), told
+        assert "\\x1b[2J\\n2026 forged\\u202e" in told
+
+
 def test_of_a_session_that_is_over_that_is_told() -> None:
     over = Stranger(0.0, "ExpiredTokenException", EXPIRED, "192.0.2.1", "ASIAIOSFODNN7EXAMPLE")
 

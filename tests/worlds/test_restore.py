@@ -13,11 +13,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from strongroom.supervisor import unfinished
+from strongroom.supervisor.home import HSM_ID, RegionHome
 from testkit.installation import Installation
 
 PLAINTEXT = b"written before the machine was lost"
@@ -302,3 +305,29 @@ def test_a_restore_that_breaks_off_half_way_leaves_the_old_hsm_able_to_start(
     assert _restore(copy, bundle, share).returncode == 0
     copy.start()
     _require_everything(copy, backup)
+
+
+@pytest.mark.parametrize("renames", range(3))
+def test_what_an_earlier_restore_set_aside_is_not_put_back_by_one_that_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    place = RegionHome(tmp_path, tmp_path / "service", tmp_path / "run")
+    for folder in (place.hsm, place.domain, place.recovery):
+        folder.mkdir()
+    states = place.sealed_states(HSM_ID)
+    for path in states:
+        path.write_text("of now")
+        path.with_name(f"{path.name}.before-restore").write_text("of long ago")
+    left, rename = iter(range(renames)), Path.rename
+
+    def cut_off(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise InterruptedError
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", cut_off)
+    with suppress(InterruptedError):
+        unfinished.begin(place)
+    monkeypatch.undo()
+    unfinished.undo(place)
+    assert [path.read_text() for path in states] == ["of now", "of now"]

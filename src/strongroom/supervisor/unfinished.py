@@ -17,7 +17,14 @@ _ASIDE: Final = ".before-restore"
 
 
 def begin(place: RegionHome) -> None:
-    """Note what there is, then set the old sealed state aside."""
+    """Note what there is, then set the old sealed state aside.
+
+    What an earlier restore set aside goes before the note comes: `undo` would take it for what this one did.
+    """
+    for path in place.sealed_states(HSM_ID):
+        if path.exists():
+            _aside(path).unlink(missing_ok=True)
+    sync_directory(place.hsm)
     there = sorted(str(path.relative_to(place.base)) for path in _changing(place))
     write_durably(place.restore_note, "".join(f"{name}\n" for name in there).encode(), 0o644)
     for path in place.sealed_states(HSM_ID):

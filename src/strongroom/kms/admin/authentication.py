@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from strongroom.kms.audit.events import EventTimes
+from strongroom.kms.audit.why import one_line
 from strongroom.kms.identities.records import AccessKeyRecord, AccessKeyStatus
 from strongroom.kms.identities.sessions import EXPIRED, TEMPORARY
 from strongroom.kms.repositories import Store
@@ -38,11 +39,12 @@ _WRONG_SESSION: Final = (
 async def format_stranger(store: Store, request_id: str, stranger: Stranger) -> list[str]:
     """For people; `store` is the home region's."""
     time, told = EventTimes().format(stranger.at_s), f": {stranger.message}" if stranger.message else ""
-    return [
+    lines = [
         f"{time} somebody who could not be authenticated sent request {request_id} from {stranger.source_ip}",
         f"it was refused: {stranger.code}{told}",
         *[line async for line in _reasons(store, stranger)],
     ]
+    return [one_line(line) for line in lines]
 
 
 async def _reasons(store: Store, stranger: Stranger) -> AsyncIterator[str]:

@@ -17,10 +17,11 @@ from strongroom.boundary.secret import AccessKeySecret
 from strongroom.kms.admin.askers import Askers, NotExplainedError
 from strongroom.kms.admin.identity_explanation import explain_on_identity
 from strongroom.kms.audit.events import Origin
+from strongroom.kms.audit.why import one_line
 from strongroom.kms.calls import Call
 from strongroom.kms.faults import Fault
 from strongroom.kms.iam.condition_keys import KEYS_BY_ACTION
-from strongroom.kms.iam.explain import format_trace
+from strongroom.kms.iam.explain import Trace, format_trace
 from strongroom.kms.iam.patterns import fold
 from strongroom.kms.iam.principals import PrincipalKind
 from strongroom.kms.identities.lookup import Identity
@@ -77,7 +78,7 @@ async def explain(service: Service, askers: Askers, asked: Asked) -> Explanation
         if not asked.resource:
             raise NotExplainedError(f"{asked.action} is on what an ARN names: name it with --resource")
         trace, lines = await explain_on_identity(service, call, asked.action, asked.resource, stated)
-        return Explanation(trace.decision.allowed, [*lines, *_unknown(identity, asked, stated)])
+        return _explanation(trace, [*lines, *_unknown(identity, asked, stated)])
     if not asked.key:
         raise NotExplainedError(f"{asked.action} is on a key: name it with --key")
     return await _on_key(service, call, identity, asked, stated)
@@ -101,7 +102,11 @@ async def _on_key(
         lines.append(
             f"Policies apart, the key's state is {entry.record.state}: docs/key-states.md says what that refuses."
         )
-    return Explanation(trace.decision.allowed, lines)
+    return _explanation(trace, lines)
+
+
+def _explanation(trace: Trace, lines: Sequence[str]) -> Explanation:
+    return Explanation(trace.decision.allowed, [one_line(line) for line in lines])
 
 
 def _unknown(identity: Identity, asked: Asked, stated: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -109,8 +109,21 @@ def _decode_line(line: bytes) -> Record | None:
         return None
 
 
+def one_line(text: str) -> str:
+    """A line for a terminal: words of a caller in it neither begin another one nor tell the terminal to do something."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 def format_record(record: Record) -> list[str]:
     """For people: who asked for what, what came of it, and of a refusal the whole reason."""
+    return [one_line(line) for line in _lines(record)]
+
+
+def _lines(record: Record) -> list[str]:
     who = record.userIdentity.get("arn") or record.userIdentity.get("principalId") or "somebody"
     called = f"{who} called {record.eventName} in {record.awsRegion} from {record.sourceIPAddress}"
     lines = [f"{record.eventTime} {called}, request {record.requestID}"]
