@@ -60,9 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
     running: dict[int, tuple[str, float]] = {}
     for name in [*names, *[""] * options.jobs]:
         while len(running) >= options.jobs or (not name and running):
-            process, status = os.wait()
+            process, status, used = os.wait3(0)
             ended, began = running.pop(process)
-            found |= _told(options.folder / ended, ended, status, time.monotonic() - began)
+            took = f"{time.monotonic() - began:.1f} s, {used.ru_utime + used.ru_stime:.1f} of CPU"
+            found |= _told(options.folder / ended, ended, status, took)
         if name:
             running[_started(name, options)] = name, time.monotonic()
     return int(found)
@@ -135,14 +136,14 @@ def _fuzz(name: str, options: argparse.Namespace) -> None:
     atheris.Fuzz()
 
 
-def _told(folder: Path, name: str, status: int, took_s: float) -> bool:
+def _told(folder: Path, name: str, status: int, took: str) -> bool:
     """Print what became of a case; whether something was found."""
     log = (folder / "log").read_text(errors="replace")
     executed = re.findall(r"^#(\d+)|stat::number_of_executed_units:\s*(\d+)", log, re.MULTILINE)
     inputs = int("".join(executed[-1])) if executed else 0
     reached = f"{inputs} inputs{_grown(log, inputs)}"
     found = status != 0
-    print(f"{name}: {'FOUND something in ' if found else ''}{reached}, {took_s:.1f} s", flush=True)
+    print(f"{name}: {'FOUND something in ' if found else ''}{reached}, {took}", flush=True)
     if found:
         log = log[log.find("=== ") :]
         print("\n".join(f"    {line[:400]}" for line in log.splitlines()[:_LOG_LINES]), flush=True)
