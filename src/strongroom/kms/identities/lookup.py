@@ -10,23 +10,19 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from strongroom.kms.iam.documents import PolicyDocument, PolicyError, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Documents
+from strongroom.kms.iam.parsed_once import parsed_once
 from strongroom.kms.iam.principals import Principal, root_principal, user_principal
 from strongroom.kms.identities.managed_policies import policy_text
 from strongroom.kms.identities.organization import Organization
 from strongroom.kms.identities.records import AccountRecord, GroupRecord, RoleRecord, UserRecord
 from strongroom.kms.repositories import Store
 
-# As with key policies: most documents are short and shared; a long one takes much memory when it is parsed.
-_SHORT_MAX: Final = 4_000
-_SHORT_CHARS_MAX: Final = 2_048
-_LONG_MAX: Final = 64
 _NOTHING: Final = '{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}'
 _NOBODY: Final = '{"Statement":[{"Effect":"Deny","Principal":"*","Action":"*"}]}'
 
@@ -128,7 +124,7 @@ def _document(text: str | None, kind: PolicyKind, name: str) -> PolicyDocument:
     """A stored document, or one that denies everything in its place."""
     if text is None:
         return _denying(kind, f"{name} (which does not exist)")
-    return _parse_short(text, kind, name) if len(text) <= _SHORT_CHARS_MAX else _parse_long(text, kind, name)
+    return _parsed_once(text, kind, name)
 
 
 def _parse(text: str, kind: PolicyKind, name: str) -> PolicyDocument:
@@ -142,5 +138,4 @@ def _denying(kind: PolicyKind, name: str) -> PolicyDocument:
     return parse_policy(_NOBODY if kind is PolicyKind.TRUST else _NOTHING, kind, name)
 
 
-_parse_short: Final = lru_cache(_SHORT_MAX)(_parse)
-_parse_long: Final = lru_cache(_LONG_MAX)(_parse)
+_parsed_once: Final = parsed_once(_parse, short_max=4_000, long_max=64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
@@ -23,6 +23,7 @@ from strongroom.kms.iam.decisions import VaryingDecision
 from strongroom.kms.iam.documents import PolicyDocument, PolicyKind, parse_policy
 from strongroom.kms.iam.evaluate import Decision, Documents
 from strongroom.kms.iam.grants import Grant, GrantConstraints
+from strongroom.kms.iam.parsed_once import SHORT_CHARS_MAX, parsed_once
 from strongroom.kms.iam.principals import Principal
 from strongroom.kms.identities.key_uses import KeyUse, KeyUses
 from strongroom.kms.identities.organization import UNLIMITED, Organization
@@ -60,11 +61,7 @@ _PREDECESSORS_GRANTS_MAX: Final = 8
 PARTITION: Final = "aws"
 _KEY_ID_CHARS: Final = 36
 
-# Most keys have one of a few policies, word for word: parsing one costs as much as all the rest of a key not cached.
-_POLICIES_MAX: Final = 1_000
-_SHORT_POLICY_CHARS_MAX: Final = 2_048
-# A long one takes up to half a MiB when it is parsed: few are remembered, and in a key's entry it counts as what it takes.
-_LONG_POLICIES_MAX: Final = 32
+# In a key's entry, a long policy counts as what it takes.
 _POLICY_CHARS_PER_WEIGHT: Final = 128
 _TOKEN_BYTES_PER_WEIGHT: Final = 256
 _weight_of_key: Final = attrgetter("weight")
@@ -96,16 +93,15 @@ def parse_key_policy(text: str, principal_ids: Mapping[str, str] | None = None) 
     Raises:
         PolicyError: as `parse_policy`; a stored one was taken before.
     """
-    ids = tuple((principal_ids or {}).items())
-    return _parse_short(text, ids) if len(text) <= _SHORT_POLICY_CHARS_MAX else _parse_long(text, ids)
+    return _parsed_once(text, tuple((principal_ids or {}).items()))
 
 
 def _parse(text: str, ids: tuple[tuple[str, str], ...]) -> PolicyDocument:
     return parse_policy(text, PolicyKind.KEY).bound(dict(ids))
 
 
-_parse_short: Final = lru_cache(_POLICIES_MAX)(_parse)
-_parse_long: Final = lru_cache(_LONG_POLICIES_MAX)(_parse)
+# Most keys have one of a few: parsing one costs as much as all the rest of a key not cached.
+_parsed_once: Final = parsed_once(_parse, short_max=1_000, long_max=32)
 
 
 class Material:
@@ -155,7 +151,7 @@ class KeyEntry:
             has_grants
             or self.policy.names_resources
             or any(control.names_resources for control in controls)
-            or len(record.key_policy) > _SHORT_POLICY_CHARS_MAX
+            or len(record.key_policy) > SHORT_CHARS_MAX
         )
         self.controls: Final = controls
         self.has_grants: Final = has_grants
@@ -173,7 +169,7 @@ class KeyEntry:
     def weight(self) -> int:
         """What it takes of a cache's room."""
         chars = len(self.record.key_policy)
-        own = 0 if chars <= _SHORT_POLICY_CHARS_MAX else chars // _POLICY_CHARS_PER_WEIGHT
+        own = 0 if chars <= SHORT_CHARS_MAX else chars // _POLICY_CHARS_PER_WEIGHT
         return len(self.materials) + own
 
     def decision(self, caller: PrincipalEntry, action: str) -> Decision | VaryingDecision | None:
