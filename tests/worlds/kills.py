@@ -6,8 +6,8 @@ judged under six heads, each of which is empty where nothing was wrong:
 
 - lost: what was acknowledged and is not there, or was undone, or credentials that lie;
 - unopened: a ciphertext that was acknowledged and does not open;
-- stray: an answer of 500 or above to a request that was not under way at a kill, unless the HSM was away for longer than
-  an answer may take; a broken connection while nothing was away; any refusal of the caller;
+- stray: an answer of 500 or above to a request that was not under way at a kill, unless it was given all the time that an
+  answer of the HSM may take; a broken connection while nothing was away; any refusal of the caller;
 - trail: what `audit verify` objects to, and answers that it does not hold, or holds twice, or without an intent;
 - ended: a supervisor that ended although nobody killed it, and not because its first worker was late;
 - late: outages longer than promised, on this machine with what it has to do.
@@ -50,7 +50,7 @@ MUTATIONS: Final = KMS_MUTATIONS | IDENTITY_MUTATIONS
 WANTED: Final = MUTATIONS - LEFT_OUT.keys()
 # A supervisor's words whose first worker takes longer than any start may: the machine's fault, as far as anybody knows.
 _GIVEN_UP: Final = "the service does not start"
-# What an answer takes beside the wait for the HSM.
+# Of the clock by which the service waits for the HSM.
 _ANSWER_SLACK_S: Final = 0.5
 
 
@@ -364,7 +364,7 @@ def _explains(outage: Outage, failure: Failure) -> bool:
     """
     if failure.is_callers or failure.started > outage.served or failure.ended < outage.killed:
         return False
-    if outage.seconds >= ANSWER_S_MAX - _ANSWER_SLACK_S:
+    if failure.ended - failure.started >= ANSWER_S_MAX - _ANSWER_SLACK_S:
         return True
     return outage.actor != "hsm" and (failure.status == 0 or failure.started <= outage.killed)
 
