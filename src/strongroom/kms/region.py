@@ -15,6 +15,7 @@ from strongroom.boundary.messages import GenerateRandom, PlaintextAnswer, SealCo
 from strongroom.boundary.secret import StoreKey
 from strongroom.kms.audit.events import RANDOM_BYTES, EventIds
 from strongroom.kms.audit.log import AuditLog
+from strongroom.kms.audit.segments import sync_directory
 from strongroom.kms.config import KmsConfig, RegionConfig
 from strongroom.kms.driver import run
 from strongroom.kms.gate import Gate
@@ -59,7 +60,9 @@ class Region:
         self.domain_id: Final = domain.domain_id
         path = Path(region.store)
         for folder in (path.parent.parent, path.parent):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                sync_directory(folder.parent)
         self.store: Final = SqliteStore(path)
         self.link: Final = HsmLink(region.hsm_socket, identity, domain, batch)
         directory = Directory(self.store, region.name, configured.organization)

@@ -61,7 +61,9 @@ class HeadProposal(msgspec.Struct, frozen=True):
 
 
 def open_directory(directory: Path) -> None:
-    directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    if not directory.is_dir():
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        sync_directory(directory.parent)
     directory.chmod(DIRECTORY_MODE)
 
 
