@@ -39,7 +39,7 @@ from worlds.test_backup_drill import commands, placed, search_path
 IMAGE_BYTES: Final = 512 << 20
 # How long the load runs before a cut.
 LOAD_S: Final = (0.2, 1.5)
-# Every so many cycles a backup is made to the same disk, from so long before the cut at most.
+# Every so many cycles a backup is made to the same disk; its beginning lies there so long before the cut at most.
 BACKUP_EACH: Final = 4
 BACKUP_S_MAX: Final = 1.5
 # In which a restore may be cut off; some are over by then.
@@ -224,6 +224,7 @@ class Machine:
             time.sleep(self._chance.uniform(*LOAD_S))
             if number % BACKUP_EACH == 0:
                 backup = self._back_up()
+                self._wait_for_a_part()
                 time.sleep(self._chance.uniform(0.0, BACKUP_S_MAX))
             self._cut(*([] if backup is None else [backup]))
         self.start()
@@ -253,6 +254,12 @@ class Machine:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+
+    def _wait_for_a_part(self) -> None:
+        deadline = time.monotonic() + START_S_MAX
+        while not [*self._backups.iterdir()]:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
     def _look_at_backup(self, *, is_acknowledged: bool) -> None:
         """One that was acknowledged is there; one that is there is whole."""

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,7 +27,7 @@ from strongroom.kms.repositories import Put
 from strongroom.kms.storage.sqlite import SqliteStore
 from worlds.lossy import older, subjects
 from worlds.lossy.disk import WORDS, Event, LossyDisk, events
-from worlds.lossy.victim import STATE_NAMES, WRITERS
+from worlds.lossy.victim import AUDIT, STATE_NAMES, WRITERS
 
 RUN_S_MAX: Final = 240.0
 _HERE: Final = Path(__file__).parent
@@ -46,7 +46,7 @@ def build_recorder(folder: Path) -> Path:
 
 
 class Recording(NamedTuple):
-    """What happened below `root`, which had only empty directories at first."""
+    """What happened below `root`, which was empty at first."""
 
     root: str
     events: list[Event]
@@ -54,29 +54,32 @@ class Recording(NamedTuple):
 
 def record(recorder: Path, seed: int, acts: int, fault: str = "") -> Recording:
     """A run of `victim.py`."""
+    options = ["--seed", str(seed), "--acts", str(acts), *(["--fault", fault] if fault else [])]
+    return recorded(recorder, lambda root: ["worlds.lossy.victim", root, *options])
+
+
+def recorded(recorder: Path, module_and_options: Callable[[str], list[str]]) -> Recording:
+    """A run of a module that works in the directory that it is given."""
     root = Path(tempfile.mkdtemp(prefix="sr-disk-"))
     log = root.with_name(f"{root.name}.log")
     try:
-        for name in ("audit", "hsm"):
-            (root / name).mkdir(mode=0o700)
-        options = ["--seed", str(seed), "--acts", str(acts), *(["--fault", fault] if fault else [])]
         environment = {
             **os.environ,
             "LD_PRELOAD": str(recorder),
             "RECORDER_ROOT": str(root),
             "RECORDER_LOG": str(log),
-            "PYTHONPATH": str(_HERE.parents[1]),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         done = subprocess.run(
-            [sys.executable, "-m", "worlds.lossy.victim", root, *options],
+            [sys.executable, "-m", *module_and_options(str(root))],
             capture_output=True,
             text=True,
             check=False,
             env=environment,
             timeout=RUN_S_MAX,
         )
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert done.returncode == 0, done.stderr
         recording = Recording(str(root), events(log.read_bytes()))
         assert (root / WORDS).read_bytes().endswith(b'["end", "", null]\n')
     finally:
@@ -113,29 +116,52 @@ class Cut(NamedTuple):
     lost: list[str]
 
 
+Look = Callable[[Path, Claims], list[str]]
+
+
 def cuts(recording: Recording, count: int, seed: int, *, at_its_worst: bool = False) -> Iterator[Cut]:
     """At moments by chance, every other one right after something was acknowledged, whatever it was as often.
 
     At its worst, the disk keeps nothing that was not synced, and something was acknowledged just now.
     """
     chance = random.Random(seed)
-    told = _told(recording)
-    moments = sorted(
-        chance.choice(chance.choice(told)) if at_its_worst or at % 2 else chance.randrange(len(recording.events))
-        for at in range(count)
-    )
+    told, others = _told(recording), range(len(recording.events))
+    moments = [
+        chance.choice(chance.choice(told)) if at_its_worst or at % 2 else chance.choice(others) for at in range(count)
+    ]
+    return cuts_at(recording, moments, seed, losses, at_its_worst=at_its_worst)
+
+
+def cuts_at_changes(recording: Recording, count: int, seed: int, look: Look) -> Iterator[Cut]:
+    """As often of each kind: a name was made, given, taken away, something was synced or acknowledged."""
+    chance = random.Random(seed)
+    kinds = [[at for at, event in enumerate(recording.events) if event.operation == kind] for kind in "mrue"]
+    kinds = [*(moments for moments in kinds if moments), *_told(recording)]
+    return cuts_at(recording, [chance.choice(chance.choice(kinds)) for _ in range(count)], seed, look)
+
+
+def named(recording: Recording, name: str) -> int:
+    """The moment at which a file's new name was synced."""
+    events = recording.events
+    given = next(at for at, one in enumerate(events) if one.operation == "r" and one.two.endswith(name.encode()))
+    return next(at for at in range(given, len(events)) if events[at].operation == "e")
+
+
+def cuts_at(
+    recording: Recording, moments: list[int], seed: int, look: Look, *, at_its_worst: bool = False
+) -> Iterator[Cut]:
+    """What look finds of what cuts at these moments leave."""
+    chance = random.Random(seed)
     disk, after = LossyDisk(recording.root), 0
-    for moment in moments:
+    for moment in sorted(moments):
         for event in recording.events[after : moment + 1]:
             disk.after(event)
         after = max(after, moment + 1)
         claims = Claims(bytes(disk.words))
         with tempfile.TemporaryDirectory(prefix="sr-cut-") as name:
             left = Path(name)
-            for folder in ("audit", "hsm"):
-                (left / folder).mkdir(mode=0o700)
             disk.lose(chance, left, at_its_worst=at_its_worst)
-            yield Cut(moment, claims.acknowledged, losses(left, claims))
+            yield Cut(moment, claims.acknowledged, look(left, claims))
 
 
 def _told(recording: Recording) -> list[list[int]]:
@@ -154,6 +180,8 @@ def _told(recording: Recording) -> list[list[int]]:
 def losses(left: Path, claims: Claims) -> list[str]:
     """What was acknowledged and is not there, or what cannot be used any more."""
     found = []
+    for folder in (AUDIT, "hsm"):
+        (left / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     for look in (_lost_in_the_store, _lost_of_older_stores, _lost_in_the_trail, _lost_of_the_state):
         try:
             found += look(left, claims)
@@ -192,7 +220,7 @@ def _lost_in_the_trail(left: Path, claims: Claims) -> list[str]:
     """As at a start: the first worker signs for all chains before the next one is there. Then the trail is whole, with
     every record that somebody waited for, and every signed head.
     """
-    directory, hsm = left / "audit", SigningHsm("hsm-2")
+    directory, hsm = left / AUDIT, SigningHsm("hsm-2")
     heads = None
     for writer in WRITERS:
         _log_of(directory, writer).close()

@@ -1,8 +1,9 @@
 """What a power cut may leave of what `recorder.c` wrote down.
 
-Durable is what a finished sync covers, and no more: a file's bytes by a sync of the file, a name by a sync of its
-directory (POSIX promises no more, though ext4 does more). Of the rest a cut keeps nothing, or all of it, or what chance
-leaves: of unsynced writes any 512-byte sectors, of the changes of names in a directory the first few.
+Durable is what a finished sync covers, and no more: a file's bytes by a sync of the file, a name, a directory's too, by a
+sync of the directory that it stands in (POSIX promises no more, though ext4 does more). Of the rest a cut keeps nothing, or
+all of it, or what chance leaves: of unsynced writes any 512-byte sectors, in whatever order they were made, of the changes
+of names in a directory the first few.
 """
 
 from __future__ import annotations
@@ -55,15 +56,15 @@ class _File:
 
 
 class _Name(NamedTuple):
-    """In a directory a name came to mean this file, or none."""
+    """In a directory a name came to mean this file or directory, or none."""
 
     name: str
-    file: _File | None
+    file: _File | _Directory | None
 
 
 @dataclass(eq=False)
 class _Directory:
-    durable: dict[str, _File] = field(default_factory=dict)
+    durable: dict[str, _File | _Directory] = field(default_factory=dict)
     pending: list[_Name] = field(default_factory=list)
     settled: int = 0
 
@@ -92,7 +93,8 @@ class LossyDisk:
     def __init__(self, root: str) -> None:
         self._root = Path(root)
         self.words = bytearray()
-        self._directories: dict[Path, _Directory] = {}
+        # Those that were made, and the root, which was there.
+        self._directories: dict[Path, _Directory] = {self._root: _Directory()}
         self._now: dict[Path, _File] = {}
         self._open: dict[int, _File | _Directory] = {}
         # Syncs under way: what they are of, and how many changes it had seen when they began.
@@ -103,6 +105,7 @@ class LossyDisk:
         acts: dict[str, Callable[[Event], None]] = {
             "o": self._opened,
             "d": self._opened_directory,
+            "m": self._made,
             "c": self._closed,
             "r": self._renamed,
             "u": self._unlinked,
@@ -125,7 +128,12 @@ class LossyDisk:
         self._open[event.descriptor] = file
 
     def _opened_directory(self, event: Event) -> None:
-        self._open[event.descriptor] = self._directory(Path(os.fsdecode(event.one)))
+        self._open[event.descriptor] = self._directories[Path(os.fsdecode(event.one))]
+
+    def _made(self, event: Event) -> None:
+        path = Path(os.fsdecode(event.one))
+        directory = self._directories[path] = _Directory()
+        self._name(path, directory)
 
     def _closed(self, event: Event) -> None:
         del self._open[event.descriptor]
@@ -159,11 +167,8 @@ class LossyDisk:
         del self._now[path]
         self._name(path, None)
 
-    def _directory(self, path: Path) -> _Directory:
-        return self._directories.setdefault(path, _Directory())
-
-    def _name(self, path: Path, file: _File | None) -> None:
-        self._directory(path.parent).pending.append(_Name(path.name, file))
+    def _name(self, path: Path, file: _File | _Directory | None) -> None:
+        self._directories[path.parent].pending.append(_Name(path.name, file))
 
     def _file(self, event: Event) -> _File:
         file = self._open[event.descriptor]
@@ -173,15 +178,7 @@ class LossyDisk:
     def lose(self, chance: random.Random, to: Path, *, at_its_worst: bool = False) -> None:
         """Write down what a cut at this moment leaves; at its worst, nothing but what is durable."""
         keep = _nothing if at_its_worst else chance.choice((_nothing, _everything, _some))
-        for path, directory in self._directories.items():
-            names = dict(directory.durable)
-            for change in directory.pending[: _kept_names(keep, len(directory.pending), chance)]:
-                _rename(names, change)
-            folder = to / path.relative_to(self._root)
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, file in names.items():
-                if name != WORDS:
-                    (folder / name).write_bytes(_left(file, keep, chance))
+        _write_down(self._directories[self._root], to, keep, chance)
 
 
 _Keep = Callable[[random.Random], bool]
@@ -203,7 +200,19 @@ def _kept_names(keep: _Keep, count: int, chance: random.Random) -> int:
     return {_nothing: 0, _everything: count}.get(keep, chance.randint(0, count))
 
 
-def _rename(names: dict[str, _File], change: _Name) -> None:
+def _write_down(directory: _Directory, to: Path, keep: _Keep, chance: random.Random) -> None:
+    names = dict(directory.durable)
+    for change in directory.pending[: _kept_names(keep, len(directory.pending), chance)]:
+        _rename(names, change)
+    for name, file in names.items():
+        if isinstance(file, _Directory):
+            (to / name).mkdir(mode=0o700)
+            _write_down(file, to / name, keep, chance)
+        elif name != WORDS:
+            (to / name).write_bytes(_left(file, keep, chance))
+
+
+def _rename(names: dict[str, _File | _Directory], change: _Name) -> None:
     """What held the file before is another name of it, and goes."""
     for name in [name for name, file in names.items() if file is change.file]:
         del names[name]

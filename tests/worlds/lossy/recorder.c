@@ -9,13 +9,16 @@
  *     o  open a file: flags, path   w  write: offset, bytes      b  a sync begins: its number
  *     d  open a directory: path     t  new size: size            e  a sync ends: its number
  *     c  close                      r  rename: from, to          u  unlink: path
+ *     m  make a directory: path
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -69,8 +72,27 @@ static void record(char op, int fd, uint64_t number, const void *one, uint32_t o
         _exit(98);
 }
 
+/* A name below a directory that is open, as a whole path. */
+static const char *whole(int folder, const char *path, char *room)
+{
+    char link[40];
+    if (log_fd < 0 || !path || path[0] == '/' || !is_watched(folder))
+        return path;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+    ssize_t length = readlink(link, room, PATH_MAX);
+    if (length < 0 || length + strlen(path) + 2 > PATH_MAX)
+        _exit(96);
+    if (!strcmp(path, "."))
+        room[length] = 0;
+    else
+        snprintf(room + length, PATH_MAX - length, "/%s", path);
+    return room;
+}
+
 static int open_recorded(int folder, const char *path, int flags, mode_t mode)
 {
+    char room[PATH_MAX];
+    path = whole(folder, path, room);
     if (!ours(path))
         return syscall(SYS_openat, folder, path, flags, mode);
     pthread_mutex_lock(&lock);
@@ -183,6 +205,18 @@ int rename(const char *from, const char *to)
     int result = syscall(SYS_rename, from, to);
     if (!result)
         record('r', -1, 0, from, strlen(from), to);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    if (!ours(path))
+        return syscall(SYS_mkdir, path, mode);
+    pthread_mutex_lock(&lock);
+    int result = syscall(SYS_mkdir, path, mode);
+    if (!result)
+        record('m', -1, 0, path, strlen(path), 0);
     pthread_mutex_unlock(&lock);
     return result;
 }

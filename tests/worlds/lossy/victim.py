@@ -1,8 +1,8 @@
 """What is recorded: the store, older stores that are migrated, an audit trail and a sealed state at work, each by the
 product's own code.
 
-Before something is asked for, a line says that it may happen; when it was acknowledged, a line says that it did. Both
-go to a file that the recorder sees too, so what was acknowledged has its place among the writes and syncs.
+Before something is asked for, a line says that it may happen; when it was acknowledged, a line says that it did
+(`words.py`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from contracts.stores import STORE_KEY, kms_key
 from kms.test_audit_support import SigningHsm
 from strongroom.boundary.secret import StoreKey
+from strongroom.kms.audit import heads as audit_heads
 from strongroom.kms.audit import log as audit_log
 from strongroom.kms.audit.events import own_event
 from strongroom.kms.audit.heads import HeadLog
@@ -29,21 +30,14 @@ from strongroom.kms.repositories import Change, Put
 from strongroom.kms.storage import migrations, sqlite
 from strongroom.supervisor import home
 from worlds.lossy import older, subjects
+from worlds.lossy.words import Words
 
 STATE_NAMES: Final = ("hsm-1.state.a", "hsm-1.state.b")
+# In a directory of its own, which nobody else syncs.
+AUDIT: Final = Path("service/audit")
 SEGMENT_BYTES: Final = 4096
 WRITERS: Final = ("w1", "w2")
 _CUSTOMERS: Final = 4
-
-
-class Words:
-    """Tells what may have happened and what was acknowledged: for each subject, a value."""
-
-    def __init__(self, root: Path) -> None:
-        self._file = os.open(root / "words", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def say(self, word: str, subject: str, value: Any) -> None:
-        os.write(self._file, f"{json.dumps([word, subject, value])}\n".encode())
 
 
 # ── the store ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +93,8 @@ def audit_at_work(root: Path, words: Words, chance: random.Random, acts: int) ->
     """Two workers record, and the first one keeps the heads of both."""
     hsm = SigningHsm()
     words.say("signer", hsm.hsm_id, hsm.public.hex())
-    heads = HeadLog(root / "audit")
+    home.make_directory((root / AUDIT).parent, 0o700, os.getuid())
+    heads = HeadLog(root / AUDIT)
 
     def sign(act: int) -> None:
         if chance.random() < 0.1 and (signed := hsm.sign(heads, act)) is not None:
@@ -124,7 +119,7 @@ def writer_at_work(
     """Every record is a subject of its own; those that nobody waited for may be there or not."""
     names = iter(range(1_000_000))
     log = audit_log.AuditLog(
-        *(root / "audit", writer),
+        *(root / AUDIT, writer),
         clock=time.time,
         event_ids=lambda: f"own-{next(names)}",
         segment_bytes_max=SEGMENT_BYTES,
@@ -156,6 +151,7 @@ def migration_at_work(root: Path, words: Words, chance: random.Random, _: int) -
 
 def state_at_work(root: Path, words: Words, chance: random.Random, acts: int) -> None:
     """As the supervisor keeps what the HSM returned: both copies, then the acknowledgement."""
+    home.make_directory(root / "hsm", 0o755, os.getuid())
     for version in range(1, acts + 1):
         content = json.dumps({"version": version, "filler": "s" * chance.randrange(3000)}).encode()
         words.say("may", "state", version)
@@ -211,6 +207,13 @@ def _state_without_a_sync_of_its_directory() -> None:
     home.sync_directory = lambda _path: None
 
 
+def _trail_in_a_directory_that_is_not_synced() -> None:
+    def open_directory(directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
+
+    audit_heads.open_directory = audit_log.open_directory = open_directory  # type: ignore[attr-defined]
+
+
 def _segment_without_a_sync_of_its_directory() -> None:
     audit_log.sync_directory = lambda _directory: None  # type: ignore[attr-defined]
 
@@ -221,6 +224,7 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
     "revocation-not-committed": _revocation_without_its_commit,
     "state-renamed-before-it-is-synced": _state_renamed_before_it_is_synced,
     "state-directory-not-synced": _state_without_a_sync_of_its_directory,
+    "audit-directory-not-synced": _trail_in_a_directory_that_is_not_synced,
     "segment-directory-not-synced": _segment_without_a_sync_of_its_directory,
 }
 
