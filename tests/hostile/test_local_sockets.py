@@ -1,4 +1,4 @@
-"""What nobody sends on the HSM's socket and the operators': whatever comes, nobody gets further, and nobody else notices."""
+"""What nobody sends on this machine's own sockets: whatever comes, nobody gets further, and nobody else notices."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 import msgspec
@@ -15,6 +16,7 @@ import pytest
 
 from fuzz.campaign import complaints
 from hostile import local_streams
+from hostile.case import mutated
 from hostile.local_streams import ADMIN, HSM, SocketError, admin_streams, ask, hsm_streams
 from hsm.test_server import RunningServer
 from strongroom.boundary import control, frames
@@ -24,6 +26,8 @@ from strongroom.hsm import server as hsm_server
 from strongroom.kms.admin import server as admin_server
 from strongroom.kms.admin.commands import AdminError
 from strongroom.kms.admin.server import AdminServer
+from strongroom.supervisor import actors
+from strongroom.supervisor.actors import Worker
 from strongroom.supervisor.hsm_control import SERVICE_HOST
 from testkit.installation import Installation
 from testkit.module import HOST_ID, operational_hsm
@@ -80,6 +84,35 @@ def test_no_changed_stream_of_half_a_million_gets_further_than_it_may(
     unmoved: Installation, whose: str, seed: int
 ) -> None:
     SOCKETS[whose](unmoved, seed, CAMPAIGN_STREAMS)
+
+
+# ── what a worker tells the supervisor ──────────────────────────────────────────────────────────────────────────────────
+
+SAID = (b'{"said":"ready"}', b'{"said":"wanted","region":"eu-west-1"}', b'{"said":"opened","region":"\xff"}')
+MESSAGES = 5_000
+
+
+def hear(messages: int) -> None:
+    """Say that much to a supervisor, who is another user: he understands it or does not, and is the same afterwards."""
+    random, (mine, its) = Random(5), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    worker = Worker("w1", "", 0, cast("Any", None))
+    worker.channel = its
+    with mine, its:
+        for _ in range(messages):
+            # Nothing at all would be the end of the channel.
+            mine.send(mutated(random, SAID, 512) or b"?")
+            heard = worker.hear()
+            assert heard is None or heard.said in {"ready", "wanted", "opened"}
+
+
+def test_whatever_a_worker_says_the_supervisor_goes_on() -> None:
+    hear(MESSAGES)
+
+
+def test_a_supervisor_who_is_surprised_by_a_worker_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actors, "UNREADABLE", msgspec.MsgspecError)
+    with pytest.raises(UnicodeDecodeError):
+        hear(MESSAGES)
 
 
 # ── the check itself ────────────────────────────────────────────────────────────────────────────────────────────────────
