@@ -24,41 +24,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from botocore.exceptions import ClientError
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from strongroom.boundary import session
-from strongroom.boundary.domain_token import parse_domain_token
-from strongroom.boundary.frames import FrameReader, FrameType, format_frame
 from strongroom.boundary.messages import (
     CiphertextAnswer,
-    CommandFrame,
     DataKeyAnswer,
-    Decrypt,
     Encrypt,
-    GenerateDataKey,
-    GenerateHbk,
     GenerateRandom,
     HbkAnswer,
     KeyBinding,
     PlaintextAnswer,
-    ReEncrypt,
+    RefusedAnswer,
     SealColumn,
-    SignAuditHead,
-    UnsealColumn,
-    decode_answer_frame,
-    encode_message,
 )
 from strongroom.cli.admin_socket import ask
-from strongroom.kms.hsm_link.host_session import Handshake, HostIdentity
 from strongroom.protocol.signing import sign
 from testkit.installation import REGION, Installation
 from testkit.memory import (
     Hit,
     Needles,
+    RepeatedScan,
     Report,
     aes_256_schedule,
     between_frames,
@@ -67,6 +53,7 @@ from testkit.memory import (
     sha256_state,
 )
 from testkit.sealed_state import SealedState, derived_key, open_blob
+from worlds.every_command import KINDS, Given, Host, Kind, bindings
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
 
@@ -105,6 +92,8 @@ class Scene:
         self._forgotten = 0
         self.hits: list[Hit] = []
         self.scans = 0
+        # Nothing becomes a needle after the first scan that was a secret before it.
+        self._scan = RepeatedScan(installation.pid_of("hsm"))
         self.blobs: list[tuple[str, bytes, bytes]] = []
         self.keys = [self.create_key(), self.create_key()]
 
@@ -264,12 +253,14 @@ class Scene:
         self._forget_old()
         pid = self.installation.pid_of("hsm")
         with between_frames(pid):
-            report = scan_process(pid, self.for_hsm)
+            report = self._scan.scan(self.for_hsm)
         assert report.bytes_read > 8 << 20
         self.scans += 1
         self.hits += report.hits
         for hit in report.hits:
             print(f"after {after}: {hit}")
+        if self.scans % 250 == 0:
+            print(f"{self.scans} scans, {len(self.hits)} hits; {sum(self.operations.values())} operations", flush=True)
 
     def scan_service(self) -> Report:
         return scan_process(self.installation.pid_of("kms"), self.for_service)
@@ -286,90 +277,34 @@ class Scene:
         return report
 
 
-class Host:
-    """A service host of our own: it knows the keys of its session, and decides what goes into a frame."""
-
-    def __init__(self, scene: Scene) -> None:
-        home = scene.installation.home
-        private = load_pem_private_key((home / "host" / "identity.pem").read_bytes(), None)
-        assert isinstance(private, ec.EllipticCurvePrivateKey)
-        (*_, token) = sorted((home / "domain").iterdir())
-        _, domain = parse_domain_token(token.read_bytes())
-        self._reader = FrameReader()
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(60)
-        self._socket.connect(str(home / "run" / "hsm" / "hsm-1.sock"))
-        handshake = Handshake(HostIdentity("service-1", private), domain, os.urandom)
-        challenge = self._exchange(FrameType.HELLO, handshake.hello())
-        granted = handshake.accept(self._exchange(FrameType.FINISH, handshake.finish(challenge)), time.time())
-        opening = session.Open(granted.token, os.urandom(session.RANDOM_BYTES))
-        opened = msgspec.msgpack.decode(self._exchange(FrameType.OPEN, session.encode(opening)), type=session.Opened)
-        session_key = granted.key.expose()
-        self._keys = session.direction_keys(session_key, opening, opened, "service-1")
-        self._outbound, self._inbound = session.Direction(), session.Direction()
-        scene.keep("session key", session_key)
-        for name, key in zip(("host to HSM", "HSM to host"), self._keys, strict=True):
-            scene.keep(f"direction key ({name})", key)
-
-    def _exchange(self, frame_type: FrameType, body: bytes) -> bytes:
-        self._socket.sendall(format_frame(frame_type, body))
-        while True:
-            chunk = self._socket.recv(1 << 20)
-            assert chunk, "the HSM hung up"
-            for answer_type, answer in self._reader.feed(chunk):
-                assert answer_type is not FrameType.REFUSED, answer
-                return answer
-
-    def ask(self, keys: list[KeyBinding], commands: list[Any]) -> list[Any]:
-        """One frame, exactly as given."""
-        sealed = self._outbound.seal(
-            self._keys[0], FrameType.COMMANDS, encode_message(CommandFrame(trace=False, keys=keys, commands=commands))
-        )
-        answer = self._exchange(FrameType.COMMANDS, sealed)
-        return decode_answer_frame(self._inbound.open(self._keys[1], FrameType.ANSWERS, answer)).answers
-
-    def close(self) -> None:
-        self._socket.close()
+def _given(scene: Scene) -> tuple[list[KeyBinding], Given]:
+    """Bindings and what else commands are made of: the key of the newest blob, and another one."""
+    source, blob, _ = scene.blobs[-1]
+    other = next(key_id for key_id in scene.keys if key_id != source)
+    (first,), (second,) = (scene.state.ekts_of(scene.store, key_id) for key_id in (source, other))
+    return bindings(scene.state, first, second), Given(blob, scene.sealed_store_key(), CONTEXT)
 
 
-def _binding(scene: Scene, key_id: str) -> KeyBinding:
-    (ekt,) = [ekt for ekt in scene.state.ekts(scene.store) if ekt.key_id == key_id]
-    m = ekt.metadata
-    return KeyBinding(ekt.token, m.key_id, m.account, m.region, m.hbkid, m.spec, m.usage, current=True)
-
-
-def _mixed(scene: Scene, count: int) -> list[Any]:
-    """Commands of every kind for one frame, a few of them to be refused; the keys are both of the scene's."""
-    source, blob, plaintext = scene.blobs[-1]
-    at = scene.keys.index(source) if source in scene.keys else 0
-    kinds: list[Callable[[int], Any]] = [
-        lambda n: GenerateDataKey(n, 0, 32, CONTEXT, with_plaintext=True),
-        lambda n: Decrypt(n, at, blob, CONTEXT),
-        lambda n: Encrypt(n, 1, secrets.token_bytes(300), CONTEXT),
-        lambda n: ReEncrypt(n, at, 1 - at, blob, CONTEXT, CONTEXT),
-        lambda n: Decrypt(n, at, blob, {"tenant": "red"}),
-        lambda n: GenerateDataKey(n, 1, 64, CONTEXT, with_plaintext=False),
-        lambda n: UnsealColumn(n, "settings.value", "another row", scene.sealed_store_key()),
-        lambda n: UnsealColumn(n, "settings.value", "store-key", scene.sealed_store_key()),
-        lambda n: GenerateHbk(n, "made here", "000000000000", REGION, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
-        lambda n: SealColumn(n, "settings.value", "another row", plaintext),
-        lambda n: SignAuditHead(n, secrets.token_bytes(48)),
-        lambda n: GenerateRandom(n, 32),
-    ]
-    return [kinds[n % len(kinds)](n) for n in range(count)]
-
-
-def _learn_frame(scene: Scene, commands: list[Any], answers: list[Any]) -> None:
-    """What the frame made becomes needles, each blob with the key that made it."""
+def _learn_frame(
+    scene: Scene, keys: list[KeyBinding], kinds: list[Kind], commands: list[Any], answers: list[Any]
+) -> None:
+    """What the frame brought and made becomes needles, each blob with the key that made it."""
     assert [answer.request_id for answer in answers] == [command.request_id for command in commands]
-    for command, answer in zip(commands, answers, strict=True):
+    for kind, command, answer in zip(kinds, commands, answers, strict=True):
         name = f"{type(command).__name__} in a frame of {len(commands)}"
+        refused = answer.status if isinstance(answer, RefusedAnswer) else None
+        assert refused == kind.refused, (command, answer)
+        match command:
+            case SealColumn():
+                scene.for_hsm.add(f"value ({name})", command.value[:64], deep=False)
+            case Encrypt():
+                scene.for_hsm.add(f"plaintext ({name})", command.plaintext[:64], deep=False)
         match answer:
             case DataKeyAnswer():
-                scene.learn(name, scene.keys[command.key], answer.blob, answer.plaintext)
+                scene.learn(name, keys[command.key].key_id, answer.blob, answer.plaintext)
             case CiphertextAnswer():
                 key = command.key if isinstance(command, Encrypt) else command.destination_key
-                scene.learn(name, scene.keys[key], answer.blob, None)
+                scene.learn(name, keys[key].key_id, answer.blob, None)
             case PlaintextAnswer() if isinstance(command, GenerateRandom):
                 scene.for_hsm.add("random bytes", answer.plaintext, deep=False)
             case HbkAnswer():
@@ -446,7 +381,7 @@ def scene() -> Iterator[Scene]:
         running.destroy()
 
 
-def _work(scene: Scene, operations: int, bursts: tuple[str, ...], frames: int) -> None:
+def _work(scene: Scene, operations: int, bursts: tuple[str, ...], frames: int, of_one_kind: int = 0) -> None:
     """Operations one by one with a scan after each, then bursts, then frames of our own, likewise."""
     scene.hits.clear()
     scene.scans = 0
@@ -462,10 +397,11 @@ def _work(scene: Scene, operations: int, bursts: tuple[str, ...], frames: int) -
     for kind in bursts:
         whole_frames += scene.burst(kind)
         scene.scan_hsm(f"64 x {kind}")
-    _own_frames(scene, frames)
+    _own_frames(scene, frames, of_one_kind)
     print(
         f"{done} single operations, {len(bursts)} bursts of 64 ({whole_frames} as one frame), "
-        f"{frames} frames of 64 and {frames} of 1 of our own: {scene.scans} scans, {len(scene.hits)} hits"
+        f"{frames} frames of 64 and {frames} of 1 of our own, {of_one_kind} of 64 of each of {len(KINDS)} kinds: "
+        f"{scene.scans} scans, {len(scene.hits)} hits; {dict(scene.operations)}"
     )
     assert not scene.hits, scene.hits[:10]
     # A burst may be split by a chore of the service or a busy machine; frames of our own are of 64 whatever happens.
@@ -476,37 +412,44 @@ def _work(scene: Scene, operations: int, bursts: tuple[str, ...], frames: int) -
     assert files.bytes_read > 0
 
 
-def _own_frames(scene: Scene, frames: int) -> None:
-    """Frames of every kind of command, of 64 and of one; the keys of the session are needles too."""
-    if not frames:
-        return
-    host = Host(scene)
+def _own_frames(scene: Scene, frames: int, of_one_kind: int) -> None:
+    """Frames of every kind of command, of 64 and of one, then so many of 64 of each kind; sessions' keys are needles too."""
+    host = Host(scene.installation.home, scene.keep)
+
+    def ask(kinds: list[Kind]) -> None:
+        keys, given = _given(scene)
+        commands = [kind.make(number, given) for number, kind in enumerate(kinds)]
+        _learn_frame(scene, keys, kinds, commands, host.ask(keys, commands))
+        scene.operations.update(f"{type(command).__name__} (in frames of our own)" for command in commands)
+        scene.scan_hsm(f"a frame of {len(commands)}, last {type(commands[-1]).__name__}")
+
     try:
         scene.scan_hsm("handshake")
-        keys = [_binding(scene, key_id) for key_id in scene.keys]
         for turn in range(frames):
-            mixed = _mixed(scene, BURST)
             # One alone, another kind each time, and the last of a frame last: what it leaves nobody overwrites.
-            for commands in (mixed[turn % len(mixed) :] + mixed[: turn % len(mixed)], [mixed[turn % len(mixed)]]):
-                _learn_frame(scene, commands, host.ask(keys, commands))
-                scene.scan_hsm(f"a frame of {len(commands)}, last {type(commands[-1]).__name__}")
+            at = turn % len(KINDS)
+            ask((2 * (KINDS[at:] + KINDS[:at]))[:BURST])
+            ask([KINDS[at]])
+        for kind in KINDS:
+            for _ in range(of_one_kind):
+                ask([kind] * BURST)
     finally:
         host.close()
 
 
 def test_after_single_and_64_command_frames_no_key_is_left_in_either_process_or_in_any_file(scene: Scene) -> None:
-    _work(scene, 40, ("generate", "decrypt"), 6)
+    _work(scene, 40, ("generate", "decrypt"), 8)
 
 
 @pytest.mark.long
 def test_after_360_operations_and_bursts_of_every_kind_no_key_is_left_anywhere(scene: Scene) -> None:
-    _work(scene, 400, ("generate", "decrypt", "re-encrypt", "encrypt", "fail") * 2, 30)
+    _work(scene, 400, ("generate", "decrypt", "re-encrypt", "encrypt", "fail") * 2, 40, 1)
     assert scene.scans >= 400
 
 
 @pytest.mark.campaign
 def test_after_2000_operations_and_bursts_of_every_kind_no_key_is_left_anywhere(scene: Scene) -> None:
-    _work(scene, 2000, ("generate", "decrypt", "re-encrypt", "encrypt", "fail") * 10, 150)
+    _work(scene, 2000, ("generate", "decrypt", "re-encrypt", "encrypt", "fail") * 10, 500, 16)
 
 
 # ── the scan itself: it finds what is there, and the measures are what makes the difference ─────────────────────────
