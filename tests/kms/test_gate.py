@@ -29,6 +29,8 @@ from strongroom.kms.keys.directory import PrincipalEntry
 from strongroom.kms.operations.key_policies import default_policy
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.permits import KEYLESS, Permit, PermitError
+from strongroom.kms.repositories import GrantRecord
+from strongroom.kms.storage.sqlite import SqliteStore
 from testkit.installation import ACCOUNT, Installation
 from testkit.raw import RawKms, allow, assert_allowed, assert_refused, key_arn, make_user, policy, put_policy
 from testkit.room import ALIAS, BLOB, GRANT, KEY, OTHER_KEY, PENDING_KEY, ROOT, Room
@@ -352,6 +354,31 @@ def test_decisions_that_hold_for_all_keys_are_made_once_and_the_others_per_key(i
         assert one.decision(reader, "kms:Encrypt") is not None
         assert other.decision(reader, "kms:Encrypt") is None
         assert not reader.decisions
+
+    in_room(scene)
+
+
+def test_what_a_reason_alone_asks_for_is_not_looked_up_again_for_a_reason_that_is_kept(
+    in_room: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    of_store = SqliteStore.grants_to_predecessors
+
+    async def noted(store: SqliteStore, key_id: str, arn: str, grantee: str, limit: int) -> list[GrantRecord]:
+        looked_up.append(arn)
+        return await of_store(store, key_id, arn, grantee, limit)
+
+    monkeypatch.setattr(SqliteStore, "grants_to_predecessors", noted)
+
+    async def scene(room: Room) -> None:
+        user = user_principal(ACCOUNT, "u", f"AIDA{'A' * 16}", "AKIA")
+        refused = PrincipalEntry(user, Documents(), AccessKeySecret(b"x"))
+        for _ in range(5):
+            call = Call("request", "Encrypt", refused, Origin("192.0.2.1", "a client"))
+            with pytest.raises(AccessDeniedException):
+                await room.gate.admit(call, [OnKey("kms:Encrypt", KEY)], mutates=False)
+            assert call.reason is not None
+        assert looked_up == [user.arn]
 
     in_room(scene)
 

@@ -296,7 +296,9 @@ class Authorization:
         Not which it is, unless its ARN was named; and nothing of its tags, aliases and kind, which the caller's own
         policies could ask for one by one, to see which of them refuses.
         """
-        self._note(call, question, decision, (*also, *await self._predecessors(entry, question.principal)))
+        if self._reasons.is_due(question, decision):
+            also = (*also, *await self._predecessors(entry, question.principal))
+        self._note(call, question, decision, also)
         if entry.record.account != call.account:
             parsed = parse_key_ref(key_ref) if key_ref else None
             if not isinstance(parsed, KeyArn | AliasArn):

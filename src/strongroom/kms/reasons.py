@@ -64,6 +64,10 @@ class Reasons:
         # By the identity of a decision, which lives as long as its entry here, and the resource: many may share a decision.
         self._kept: OrderedDict[tuple[int, str], tuple[Decision, msgspec.Raw]] = OrderedDict()
 
+    def is_due(self, question: Question, decision: Decision) -> bool:
+        """Whether `of` will work a reason out: whatever else is to be looked up for it need not be otherwise."""
+        return (id(decision), question.resource_arn) not in self._kept and self._has_time(question.principal.arn)
+
     def of(self, question: Question, decision: Decision, also: Sequence[str] = ()) -> msgspec.Raw:
         """Of a refusal; `question` is what was decided, with its context, `also` what no explanation of it can say."""
         key = id(decision), question.resource_arn
