@@ -92,6 +92,8 @@ def _one(text: bytes) -> tuple[Asked, bytes, bool]:
     if found is None:
         # A byte that is no character of a target: parsers differ in whether they take it.
         odd = re.fullmatch(rb"%b [^\x00-\x20\x7f]+ HTTP/1\.[01]" % _TOKEN, line) is not None
+        # Or the name of a protocol that looks like HTTP: whoever reads HTTP alone passes no such line on.
+        odd |= re.fullmatch(rb"%b +[^\x00-\x20\x7f]+ +(?:RTSP|ICE)/1\.[01]" % _TOKEN, line) is not None
         waits = _OTHER_VERSION.fullmatch(line) is not None and b"\r\n\r\n" not in text
         raise _EndError(End.UNSURE if odd or waits else End.BROKEN)
     method, target, minor = found[1], found[2], found[3]

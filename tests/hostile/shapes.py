@@ -205,6 +205,8 @@ SHAPES: Final[dict[str, tuple[bytes, list[str]]]] = {
         _post(b"Connection: Upgrade", b"Content-Length: 0") + b"{next}",
         ["403", "tag"],
     ),
+    "another protocol": (_post(b"Content-Length: 0", first=b"POST / RTSP/1.0") + b"{hidden}", ["403"]),
+    "a protocol that nobody knows": (_post(b"Content-Length: 0", first=b"POST / HTTPS/1.1") + b"{hidden}", BROKEN),
     "the greeting of TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03{hidden}", BROKEN),
     "an asterisk": (_post(b"Content-Length: 0", first=b"OPTIONS * HTTP/1.1") + b"{next}", ["403", "tag"]),
     "CONNECT": (_post(b"Content-Length: 0", first=b"CONNECT a:1 HTTP/1.1") + b"{hidden}", ["405"]),

@@ -107,6 +107,8 @@ _FIRST_LINES: Final = (
         b"\r\nPOST / HTTP/1.1",
         b"\nPOST / HTTP/1.1",
         b"HTTP/1.1 200 OK",
+        b"POST / RTSP/1.1",
+        b"SOURCE / ICE/1.0",
     ),
 )
 
