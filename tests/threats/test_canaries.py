@@ -22,10 +22,13 @@ from kms.test_operations_refused import valid_requests
 from strongroom.kms.operations.table import TABLE
 from strongroom.kms.wire.model import Rule, structure_rule
 from strongroom.kms.wire.shapes import OPERATIONS
+from testkit.identities import arn_of
 from testkit.installation import Installation
 from testkit.planting import plant, plant_after
 from testkit.raw import Answer, RawKms, User, allow, assert_allowed, b64, call_headers, make_user, policy
+from testkit.web_identities import Issuer
 from threats.test_forms_of_text import a_request
+from worlds.every_kind import OWNER, TRUST, Caller, credentials_of, with_an_issuer
 
 # What raises is the handler of whoever says so in its user agent; its text holds the request and the response in full.
 FORCED = """
@@ -178,6 +181,75 @@ def test_no_secret_is_written_down_whatever_fails_in_any_handler(own: Installati
     assert len(canaries.all) > 40
     # An access key's id is not secret, even when somebody puts a secret in its place: but nobody writes it down either.
     assert found_in(written, canaries) == []
+
+
+# Of IAM and STS: a secret that we know beforehand, and an answer that is quoted instead of sent.
+QUOTED = """    response = await row.run(service, call, request, found)  # 3
+    if call.origin.user_agent == "forced after":
+        import logging
+
+        quoted = f"{msgspec.json.encode([request, response])!r} {request!r}"
+        logging.getLogger("strongroom.kms").debug("%s %s", call.request_id, quoted)
+        try:
+            raise ValueError(quoted, request, response, call)
+        except ValueError as error:
+            raise RuntimeError(quoted) from error
+"""
+# Who asks, and what: a user with a policy, his session, the root, or nobody.
+MAKE_OR_CARRY_SECRETS = (
+    ("root", "iam", "CreateAccessKey"),
+    ("root", "iam", "ListAccessKeys"),
+    ("user", "sts", "GetSessionToken"),
+    ("user", "sts", "GetFederationToken"),
+    ("user", "sts", "AssumeRole"),
+    ("nobody", "sts", "AssumeRoleWithWebIdentity"),
+    ("session", "sts", "GetCallerIdentity"),
+)
+
+
+@pytest.fixture
+def quoting() -> Iterator[tuple[Installation, Issuer, bytes]]:
+    """At DEBUG; whoever gets a secret gets this one, and the answer in which it stands is quoted instead of sent."""
+    installation = Installation("--request-log", "all")
+    secret = Canaries().new("new secret", 40)
+    try:
+        for module in ("access_keys", "sts/issuing"):
+            plant(installation, f"kms/identities/{module}.py", "base64.b64encode(os.urandom(30))", repr(secret))
+        plant(installation, "kms/identities/operation.py", QUOTED.splitlines(keepends=True)[0], QUOTED)
+        plant(installation, "kms/telemetry/service_log.py", "super().__init__(logging.INFO)", "super().__init__(0)")
+        plant(installation, "kms/__main__.py", "root.setLevel(logging.WARNING)", "root.setLevel(1)")
+        issuer = with_an_issuer(installation)
+        yield installation.start(), issuer, secret
+    finally:
+        installation.destroy()
+
+
+def test_no_secret_of_a_caller_is_written_down_when_what_made_it_fails(
+    quoting: tuple[Installation, Issuer, bytes],
+) -> None:
+    installation, issuer, secret = quoting
+    caller, token = Caller(installation), issuer.token()
+    form = {"UserName": "canary", "RoleName": "canary", "PolicyName": "own", "RoleSessionName": "canary"}
+    form |= {"Name": "canary", "PolicyDocument": policy(allow("*")), "Policy": policy(allow("kms:*"))}
+    form |= {"AssumeRolePolicyDocument": TRUST, "RoleArn": arn_of("role", "canary"), "WebIdentityToken": token}
+    for action in ("CreateUser", "PutUserPolicy", "CreateRole"):
+        assert caller.ask("iam", action, form, OWNER).status == 200, action
+    user = credentials_of(caller.ask("iam", "CreateAccessKey", form, OWNER))
+    session = credentials_of(caller.ask("sts", "GetSessionToken", form, user))
+    assert user["SecretAccessKey"] == session["SecretAccessKey"] == secret.decode()
+    who = {"root": OWNER, "user": user, "session": session, "nobody": {}}
+    caller.agent = "forced after"
+    for somebody, service, action in MAKE_OR_CARRY_SECRETS:
+        answer = caller.ask(service, action, form, who[somebody])
+        assert answer.status == 500, (action, answer)
+        assert secret not in answer.body
+    caller.close()
+    installation.stop()
+    assert installation.output.read_text().count('"RuntimeError"') >= len(MAKE_OR_CARRY_SECRETS)
+    canaries = Canaries()
+    canaries.all = {secret: "secret", token.rpartition(".")[2].encode(): "web identity token"}
+    canaries.all[session["SessionToken"][-120:].encode()] = "session token"
+    assert found_in(contents(installation), canaries) == []
 
 
 def test_canaries_are_found_in_every_form(tmp_path: Path) -> None:

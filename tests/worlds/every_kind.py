@@ -31,12 +31,12 @@ Body = dict[str, Any]
 _VERSIONS: Final = {"iam": "2010-05-08", "sts": "2011-06-15"}
 _FORM: Final = (b"Content-Type", b"application/x-www-form-urlencoded; charset=utf-8")
 _MANAGED: Final = "arn:aws:iam::aws:policy/AdministratorAccess"
-_TRUST: Final = document(
+TRUST: Final = document(
     trusting("sts:AssumeRole", "sts:TagSession"),
     trusting("sts:AssumeRoleWithWebIdentity", who={"Federated": arn_of("oidc-provider", "/" + NAME, "")}),
 )
 _KEY_POLICY: Final = document(statement("kms:*", Principal={"AWS": ROOT}))
-_OWNER: Final[Who] = {"AccessKeyId": "test", "SecretAccessKey": "test"}
+OWNER: Final[Who] = {"AccessKeyId": "test", "SecretAccessKey": "test"}
 
 # What a name stands for twice is made to be taken away in two ways, or opened as what another made.
 _KMS: Final = (
@@ -118,6 +118,8 @@ class Caller:
     def __init__(self, installation: Installation) -> None:
         self._host = f"127.0.0.1:{installation.port}"
         self._kms = RawKms(installation)
+        # What it says that it is; a forced failure is told apart by it.
+        self.agent = ""
 
     def close(self) -> None:
         self._kms.close()
@@ -131,13 +133,14 @@ class Caller:
     def _send(self, body: bytes, headers: list[tuple[bytes, bytes]], who: Who, service: str) -> Answer:
         token = who.get("SessionToken")
         headers = [*headers, *([(b"X-Amz-Security-Token", token.encode())] if token else [])]
+        headers += [(b"User-Agent", self.agent.encode())] if self.agent else []
         if who:
             names = {"access_key_id": who["AccessKeyId"], "secret": who["SecretAccessKey"]}
             answer = self._kms.send(body, headers, service=service, **names)
         else:
             whole = [(b"Host", self._host.encode()), *headers, (b"Content-Length", str(len(body)).encode())]
             answer = self._kms.send_as_is(whole, body)
-        assert answer.status < 500, (body, answer)
+        assert answer.status < 500 or self.agent, (body, answer)
         return answer
 
 
@@ -192,13 +195,13 @@ class Lives:
         self.issuer = issuer
         self.caller = Caller(installation)
         self.lived = 0
-        made = self.caller.ask("kms", "CreateKey", {}, _OWNER).json["KeyMetadata"]
+        made = self.caller.ask("kms", "CreateKey", {}, OWNER).json["KeyMetadata"]
         self.steady = str(made["KeyId"])
         self.learn_keys(self.steady)
         # Somebody whom no policy lets do anything.
         name = fresh("nobody")
-        self.caller.ask("iam", "CreateUser", {"UserName": name}, _OWNER)
-        self.powerless = credentials_of(self.caller.ask("iam", "CreateAccessKey", {"UserName": name}, _OWNER))
+        self.caller.ask("iam", "CreateUser", {"UserName": name}, OWNER)
+        self.powerless = credentials_of(self.caller.ask("iam", "CreateAccessKey", {"UserName": name}, OWNER))
         self.ledger.keep("secret of who may nothing", self.powerless["SecretAccessKey"].encode(), passed=True)
 
     def learn_keys(self, key_id: str) -> None:
@@ -263,7 +266,7 @@ class _Life:
     def _who(self, service: str, operation: str) -> Who:
         if operation == "AssumeRoleWithWebIdentity":
             return {}
-        return self._user if service == "sts" else _OWNER
+        return self._user if service == "sts" else OWNER
 
     def _ask(self, service: str, operation: str, body: Body, who: Who) -> Answer:
         answer = self._lives.caller.ask(service, operation, body, who)
@@ -314,8 +317,8 @@ class _Life:
         body: Body = dict.fromkeys(("UserName", "GroupName", "RoleName", "PolicyName", "RoleSessionName"), name)
         body |= {"Name": name[:32], "PolicyArn": arn_of("policy", name), "RoleArn": arn_of("role", name)}
         text = document(statement("kms:*", "sts:*"))
-        body |= {"PolicyDocument": _TRUST if operation == "UpdateAssumeRolePolicy" else text, "VersionId": "v1"}
-        body |= {"AssumeRolePolicyDocument": _TRUST, "PermissionsBoundary": _MANAGED, "Description": "a life"}
+        body |= {"PolicyDocument": TRUST if operation == "UpdateAssumeRolePolicy" else text, "VersionId": "v1"}
+        body |= {"AssumeRolePolicyDocument": TRUST, "PermissionsBoundary": _MANAGED, "Description": "a life"}
         body |= {"Tags.member.1.Key": "a", "Tags.member.1.Value": "b", "TagKeys.member.1": "a", "Status": "Active"}
         body |= {"AccessKeyId": self._user.get("AccessKeyId", "AKIANOBODY")}
         match operation:

@@ -510,6 +510,37 @@ def test_the_scan_finds_a_planted_key_in_every_form(kept: Callable[[bytes], byte
     assert _found(key, kept(key)) == found
 
 
+# Keeps one thing after the other, and says so.
+_COLLECTOR = """
+import sys
+kept = []
+while given := sys.stdin.buffer.read(32):
+    kept.append(bytes(bytearray(given)))
+    print("ready", flush=True)
+"""
+
+
+def test_a_repeated_scan_finds_what_came_since_the_last_one() -> None:
+    keys = {f"key {number}": secrets.token_bytes(32) for number in range(6)}
+    needles, found = Needles({}), []
+    command = [sys.executable, "-c", _COLLECTOR]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as collector:
+        assert collector.stdin is not None
+        assert collector.stdout is not None
+        scan = RepeatedScan(collector.pid)
+        for number, (name, key) in enumerate(keys.items()):
+            needles.add(name, key)
+            # Every other one is not given: a needle alone is no hit.
+            if number % 2 == 0:
+                collector.stdin.write(key)
+                collector.stdin.flush()
+                assert collector.stdout.readline() == b"ready\n"
+            found.append({hit.secret for hit in scan.scan(needles).hits})
+        collector.kill()
+    for number, name in enumerate(keys):
+        assert (name in found[number]) == (number % 2 == 0), found
+
+
 def test_the_scan_finds_the_states_of_an_hmac_which_are_as_good_as_its_key() -> None:
     assert {"HMAC inner state", "HMAC outer state"} <= _found(key := secrets.token_bytes(32), key, "hmac")
 
