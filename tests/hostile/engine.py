@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-_MODULES: Final = ("hostile.hsm_cases", "hostile.request_cases", "hostile.policy_cases")
+_MODULES: Final = ("hostile.hsm_cases", "hostile.host_cases", "hostile.request_cases", "hostile.policy_cases")
 # An input that hangs in code that does not even come back to the interpreter; else `case.Watch` measures.
 _HANGS_S: Final = 60
 _HELD_MB_MAX: Final = 1024

@@ -91,6 +91,20 @@ def _believes_what_it_knows(verifier: Any) -> Any:
     return verifier
 
 
+class _Statuses:
+    """A table of those that there are, instead of the type that refuses others."""
+
+    def __init__(self, statuses: Any) -> None:
+        self._statuses = statuses
+        self._of = {int(status): status for status in statuses}
+
+    def __call__(self, number: int) -> Any:
+        return self._of[number]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._statuses, name)
+
+
 class _Equal:
     """`hmac` for which everything is the same."""
 
@@ -108,6 +122,8 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
     "commands": _replace("strongroom.hsm.commands", "Work", _does_not_look_for_the_key),
     # A frame counts before it was opened: a stranger's puts the next honest one out of order.
     "session frames": _replace("strongroom.boundary.session", "Direction", _counts_first),
+    # A refusal that nobody knows is a surprise.
+    "hosts": _replace("strongroom.kms.hsm_link.channel", "Status", _Statuses),
     "key tokens": _replace("strongroom.hsm.vault.token", "AESGCM", lambda _: _Unauthenticated),
     "blobs": _replace("strongroom.hsm.vault.customer_data", "AESGCM", lambda _: _Unauthenticated),
     "domain tokens and bundles": _replace("strongroom.hsm.domain.token", "verify_domain_token", _accepts),

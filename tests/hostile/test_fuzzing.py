@@ -22,7 +22,7 @@ from hostile.planted_faults import FAULTS
 TESTS = Path(__file__).parents[1]
 CASES = sorted(engine.cases())
 BLIND_INPUTS = 200
-# Of each case: 21,600 inputs in all.
+# Of each case: 22,800 inputs in all.
 INPUTS = 1_200
 LONG_S = 10
 CAMPAIGN_S = int(os.environ.get("STRONGROOM_FUZZ_SECONDS", "3600"))

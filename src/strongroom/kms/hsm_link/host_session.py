@@ -59,6 +59,13 @@ class Handshake:
         return session.encode(self._hello)
 
     def finish(self, body: bytes) -> bytes:
+        """What answers a challenge; there is one to a handshake.
+
+        Raises:
+            RefusedError: this is another one.
+        """
+        if self._challenge is not None:
+            raise RefusedError(Status.OUT_OF_ORDER)
         self._challenge = _decode_challenge(body)
         transcript = session.transcript_of(self._hello, self._challenge)
         signature = session.sign_statement(self._identity.private, session.host_statement(transcript))
@@ -68,9 +75,11 @@ class Handshake:
         """The session that a GRANT carries.
 
         Raises:
-            RefusedError: the signer is no member of the domain, or the signature does not cover this transcript.
+            RefusedError: the signer is no member of the domain, the signature does not cover this transcript, or nobody
+                was challenged.
         """
-        assert self._challenge is not None
+        if self._challenge is None:
+            raise RefusedError(Status.OUT_OF_ORDER)
         grant = _decode_grant(body)
         transcript = session.transcript_of(self._hello, self._challenge)
         member = next((m for m in self._domain.members if m.member_id == self._challenge.hsm_id), None)
