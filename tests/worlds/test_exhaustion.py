@@ -103,7 +103,7 @@ CASES = {
         troubles.hsm_of_another_region_stands_still(60, 200, slower_max=2.0),
     ),
     "a clock that jumps": Case(
-        _with_a_clock, troubles.clock_jumps(3, -6, 203), troubles.clock_jumps(*[3, -6, 203, -400, 1, 1, -24] * 10)
+        _with_a_clock, troubles.clock_jumps(3, -6, 203), troubles.clock_jumps(*[3, -6, 203, -400, 1, 1, -24] * 4)
     ),
 }
 

@@ -59,11 +59,13 @@ def _is_open(connection: socket.socket) -> bool:
     """Whether the service has not hung up; what it says before is nobody's business."""
     connection.setblocking(False)
     try:
-        return connection.recv(65_536) != b""
+        while connection.recv(65_536):
+            pass
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        pass
+    return False
 
 
 def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False, slower_max: float | None = None) -> Trouble:
@@ -273,8 +275,8 @@ def _ask_in_vain(scene: Scene, crowd: int, region: str = REGION, key_id: str = "
             sent.append(time.monotonic())
             one.send(request)
         for one, since in zip(asking, sent, strict=True):
-            assert one.read_answer().code == "DependencyTimeoutException"
-            waited = time.monotonic() - since
+            answer, waited = one.read_answer(), time.monotonic() - since
+            assert answer.code == "DependencyTimeoutException", f"after {waited:.2f} s: {answer}"
             # Those before it in this list were read first.
             assert waited <= scene.installation.late_s(_SILENCE_S_MAX) + (sent[-1] - sent[0]), f"after {waited:.2f} s"
 
