@@ -94,6 +94,34 @@ def test_a_users_session_ends_with_its_user_and_outlives_his_key(installation: I
         kms.list_keys()
 
 
+def test_sessions_of_a_user_who_is_renamed_go_on_and_leave_nothing_to_who_takes_his_name(
+    installation: Installation,
+) -> None:
+    iam = iam_client(installation)
+    caller = make_caller(installation, statement("kms:ListKeys", "sts:GetFederationToken"))
+    name, new = caller["UserName"], fresh("renamed")
+    of_user = session_of(installation, caller)
+    federation = as_client(installation, "sts", caller).get_federation_token(
+        Name="bob", Policy=document(statement("kms:ListKeys"))
+    )
+    clients = [as_client(installation, "kms", credentials) for credentials in (of_user, federation["Credentials"])]
+    assert all(kms.list_keys() for kms in clients)
+    iam.update_user(UserName=name, NewUserName=new)
+    iam.create_user(UserName=name)
+    answers = [kms.list_keys() for kms in clients]
+    arn = caller["Arn"].replace(name, new)
+    assert as_client(installation, "sts", of_user).get_caller_identity()["Arn"] == arn
+    told = {record["requestID"]: record["userIdentity"] for record in audit_records(installation)}
+    of_him, of_bob = (told[answer["ResponseMetadata"]["RequestId"]] for answer in answers)
+    assert of_him["arn"] == arn
+    issuer = of_bob["sessionContext"]["sessionIssuer"]
+    assert (issuer["arn"], issuer["userName"], issuer["principalId"]) == (arn, new, caller["UserId"])
+    iam.delete_user_policy(UserName=new, PolicyName="own")
+    for kms in clients:
+        with kms_refused():
+            kms.list_keys()
+
+
 def test_a_federated_user_may_what_his_user_and_his_policies_both_allow(installation: Installation) -> None:
     caller = make_caller(installation, statement("sts:*"), statement("kms:ListKeys", "kms:GenerateRandom"))
     sts = as_client(installation, "sts", caller)

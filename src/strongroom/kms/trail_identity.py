@@ -62,5 +62,5 @@ def _issuer(principal: Principal, claims: Claims) -> SessionIssuer | None:
         principalId=claims.unique_id or claims.account,
         arn=principal.issuer_arn,
         accountId=claims.account,
-        userName=claims.name or None,
+        userName=principal.issuer_arn.rpartition("/")[2] if claims.name else None,
     )

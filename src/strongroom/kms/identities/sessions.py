@@ -81,8 +81,9 @@ async def session_holder(lookup: Lookup, access_key_id: str, claims: Claims) -> 
         return await _role_session(lookup, access_key_id, claims)
     issued_at_s = float(claims.issued_at_s)
     if claims.name:
-        user = await lookup.store.get(UserRecord, claims.account, claims.name)
-        if user is None or user.user_id != claims.unique_id:
+        # He may be called otherwise by now.
+        user = await lookup.store.with_unique_id(UserRecord, claims.unique_id)
+        if user is None or user.account != claims.account:
             return None
         owner = await lookup.user(user, access_key_id, issued_at_s)
     else:
