@@ -42,7 +42,7 @@ LOAD_S: Final = (0.2, 1.5)
 # Every so many cycles a backup is made to the same disk; its beginning lies there so long before the cut at most.
 BACKUP_EACH: Final = 4
 BACKUP_S_MAX: Final = 1.5
-# In which a restore may be cut off; some are over by then.
+# In which every other restore may be cut off; the others are over when the power is cut.
 RESTORE_S: Final = (0.05, 2.5)
 # Made on first use under load, one in a cycle: each is a domain with a sealed state of its own.
 REGIONS: Final = ("eu-west-1", "ap-south-1")
@@ -172,7 +172,7 @@ class Machine:
         self.start()
         self.report.births += 1
 
-    def lost_and_restored(self) -> None:
+    def lost_and_restored(self, *, at_its_end: bool) -> None:
         """The home is backed up elsewhere and lost; its restore is cut off, and so is what comes of it."""
         elsewhere = self._installation.root / "elsewhere"
         elsewhere.mkdir()
@@ -187,7 +187,7 @@ class Machine:
         os.sync()
         restoring = self._restore(elsewhere)
         with suppress(subprocess.TimeoutExpired):
-            restoring.wait(self._chance.uniform(*RESTORE_S))
+            restoring.wait(START_S_MAX if at_its_end else self._chance.uniform(*RESTORE_S))
         self._cut(restoring)
         if restoring.returncode:
             again = self._restore(elsewhere)
@@ -224,8 +224,12 @@ class Machine:
             time.sleep(self._chance.uniform(*LOAD_S))
             if number % BACKUP_EACH == 0:
                 backup = self._back_up()
-                self._wait_for_a_part()
-                time.sleep(self._chance.uniform(0.0, BACKUP_S_MAX))
+                # By turns at its end and at any moment of it.
+                if number % (2 * BACKUP_EACH) == 0:
+                    backup.wait(START_S_MAX)
+                else:
+                    self._wait_for_a_part()
+                    time.sleep(self._chance.uniform(0.0, BACKUP_S_MAX))
             self._cut(*([] if backup is None else [backup]))
         self.start()
         self.report.cuts += 1
@@ -382,10 +386,10 @@ def _tell(report: Report) -> None:
     print(done, *report.lost, sep="\n", file=sys.stderr, flush=True)
 
 
-def live(one: Machine, cycles: int) -> None:
+def live(one: Machine, cycles: int, *, restored_whole: bool) -> None:
     """To the first loss."""
     one.born()
-    one.lost_and_restored()
+    one.lost_and_restored(at_its_end=restored_whole)
     _tell(one.report)
     for number in range(cycles):
         if one.report.lost:
@@ -410,7 +414,8 @@ def main() -> None:
     for birth in range(arguments.births):
         with machine(chance, arguments.fault) as one:
             with suppress(LostError):
-                live(one, arguments.cycles if birth + 1 == arguments.births else 0)
+                cycles = arguments.cycles if birth + 1 == arguments.births else 0
+                live(one, cycles, restored_whole=birth % 2 == 0)
             total.append(asdict(one.report))
         if arguments.fault and one.report.lost:
             break
