@@ -4,7 +4,8 @@ Invariants:
 - The number of an account that was deleted is never given again, as AWS gives none again: policies of other accounts may
   name it, and would let a new one in.
 - Only an empty account is deleted, and only if nothing of it changed since that was looked at; whatever an organisation says
-  of its number stays. Nobody is left who could make a key in it: its users and roles are gone before it.
+  of its number stays. Its users and roles are gone before it, and sessions of its root end with it: whoever could make a
+  key in it has begun before. Such a key, a matter of milliseconds, stays unused: nobody is let in to it.
 """
 
 from __future__ import annotations
