@@ -111,7 +111,7 @@ class Named(msgspec.Struct, frozen=True):
         """With these ARNs meaning those whose unique ids these are, and nobody who is called so later."""
         names = self.arns & ids.keys()
         return msgspec.structs.replace(
-            self, arns=self.arns - names, ids={**self.ids, **{ids[name]: name for name in sorted(names)}}
+            self, arns=self.arns - names, ids={**self.ids, **{ids[name]: name for name in names}}
         )
 
     def naming(self, principal: Principal) -> Naming:
