@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from strongroom.protocol.strict_json import parse_strictly
+
 # A text, a sign of structure, or anything else that is a value.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
 _PLACES: Final = (["Statement", "Principal", "AWS"], ["Statement", "NotPrincipal", "AWS"])
@@ -31,7 +33,7 @@ def restated(text: str, names: Mapping[str, str]) -> str:
             case "}" | "]":
                 members.pop()
             case '"':
-                value: str = json.loads(token[0])
+                value: str = parse_strictly(token[0].encode())
                 if following is not None and following[0] == ":":
                     members[-1] = value
                 elif [member for member in members if member is not None] in _PLACES:
