@@ -251,11 +251,12 @@ def hsm_stands_still(seconds: float, crowd: int) -> Trouble:
     """SIGSTOP: it neither answers nor ends. Every call is refused in time, also of a crowd, and the probe says so."""
 
     def bring(scene: Scene) -> None:
+        late_s = scene.newcomer.late_s()
         with stopped(scene.installation.pid_of("hsm")):
             began = time.monotonic()
             scene.newcomer.wait_for(1, "DependencyTimeoutException", within_s=scene.patience_s)
             wait_until(lambda: not scene.installation.is_ready(), scene.patience_s, "a probe that says no")
-            _ask_in_vain(scene, crowd)
+            _ask_in_vain(scene, crowd, late_s)
             time.sleep(max(0.0, seconds - (time.monotonic() - began)))
         scene.ended_s = time.monotonic()
         wait_until(scene.installation.is_ready, scene.patience_s, "a probe that says yes")
@@ -264,7 +265,7 @@ def hsm_stands_still(seconds: float, crowd: int) -> Trouble:
     return Trouble(bring, silent, refused_s_max=_SILENCE_S_MAX, recovery_s_max=_RECOVERY_S_MAX)
 
 
-def _ask_in_vain(scene: Scene, crowd: int, region: str = REGION, key_id: str = "") -> None:
+def _ask_in_vain(scene: Scene, crowd: int, late_s: float, region: str = REGION, key_id: str = "") -> None:
     """All at once; each is told in time that the HSM does not answer."""
     body = {"KeyId": key_id or scene.key_id, "KeySpec": "AES_256"}
     with ExitStack() as stack:
@@ -278,7 +279,7 @@ def _ask_in_vain(scene: Scene, crowd: int, region: str = REGION, key_id: str = "
             answer, waited = one.read_answer(), time.monotonic() - since
             assert answer.code == "DependencyTimeoutException", f"after {waited:.2f} s: {answer}"
             # Those before it in this list were read first.
-            assert waited <= scene.installation.late_s(_SILENCE_S_MAX) + (sent[-1] - sent[0]), f"after {waited:.2f} s"
+            assert waited <= _SILENCE_S_MAX + late_s + (sent[-1] - sent[0]), f"after {waited:.2f} s"
 
 
 def hsm_of_another_region_stands_still(seconds: float, crowd: int, *, slower_max: float | None = None) -> Trouble:
@@ -290,9 +291,9 @@ def hsm_of_another_region_stands_still(seconds: float, crowd: int, *, slower_max
         with Raw(scene.installation.port) as raw:
             key_id = raw.call("CreateKey", region=region).json["KeyMetadata"]["KeyId"]
         with stopped(scene.installation.pids_of("hsm")[others[0]]):
-            began = time.monotonic()
+            began, late_s = time.monotonic(), scene.newcomer.late_s()
             while time.monotonic() - began < seconds:
-                _ask_in_vain(scene, crowd, region, key_id)
+                _ask_in_vain(scene, crowd, late_s, region, key_id)
 
     return Trouble(bring, slower_max=slower_max)
 
