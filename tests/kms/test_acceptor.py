@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import uvloop
@@ -191,6 +192,31 @@ def test_a_connection_that_was_given_up_or_taken_by_another_is_no_matter() -> No
         await until(lambda: len(taken) == 1)
         close(client)
         serving.close()
+
+    run(test)
+
+
+def test_a_connection_that_just_begins_when_it_is_closed_is_answered_like_any_other() -> None:
+    async def test() -> None:
+        taken: list[Taken] = []
+        listening = Listening()
+
+        class Closing(Taken):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                serving.close()
+
+        serving = Acceptor(listening, lambda: Closing(taken))
+        serving.start()
+        (client,) = listening.connect_to()
+        await until(lambda: len(taken) == 1)
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        transport = cast("asyncio.Transport", taken[0].transport)
+        transport.write(b"answer")
+        assert await asyncio.to_thread(client.recv, 6) == b"answer"
+        close(client)
+        await until(lambda: not taken)
 
     run(test)
 

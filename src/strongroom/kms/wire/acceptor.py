@@ -103,7 +103,11 @@ class Acceptor:
             self._loads.tell()
 
     def close(self) -> None:
-        """Take no more; connections that were taken go on."""
+        """Take no more; connections that were taken go on, also those that still begin.
+
+        To cancel one that has sent its first request already would close it without a word to its protocol, which would
+        write an answer to it all the same.
+        """
         if self._closed:
             return
         self._closed = True
@@ -111,8 +115,6 @@ class Acceptor:
         self._listening.close()
         if self._loads is not None:
             self._loads.leave()
-        for task in self._beginning:
-            task.cancel()
 
     def _listen(self) -> None:
         if not self._closed:
