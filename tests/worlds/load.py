@@ -117,7 +117,7 @@ class Client(Asker):
         self._note(key_id, "state", "PendingDeletion", is_done=answer is not None)
         if answer is None:
             # When, only the answer says.
-            del self.ledger.facts[key_id]["deletion"]
+            self.ledger.facts[key_id].pop("deletion", None)
         else:
             self._note(key_id, "deletion", answer["DeletionDate"], is_done=True)
 
