@@ -152,6 +152,17 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
 }
 
 
+class NotPlantedError(Exception):
+    """There is nothing in whose place the fault could be put."""
+
+
 def plant(name: str) -> None:
-    """Plant the fault of a case."""
-    FAULTS[name]()
+    """Plant the fault of a case.
+
+    Raises:
+        NotPlantedError: the product has changed, and the fault must.
+    """
+    try:
+        FAULTS[name]()
+    except AttributeError as gone:
+        raise NotPlantedError(f"{name}: {gone}") from None
