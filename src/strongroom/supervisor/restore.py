@@ -48,9 +48,11 @@ def restore(root: Path, bundle: Path, shares: list[Path], region: str = "") -> N
         for path in _secrets_of(home, place) - secrets_before:
             path.unlink()
         if isinstance(error, HomeError) and "AUTHENTICATION_FAILED" in str(error):
+            newest = place.recovery / token.name.replace("token", "recovery-bundle")
+            own = f"; {token} opens with {newest} and the shares beside it" if newest.exists() else ""
             raise HomeError(
                 f"{bundle}, the shares and {token} do not belong together: each backup opens with the bundle and "
-                "the shares that were the newest when it was made"
+                f"the shares that were the newest when it was made{own}"
             ) from None
         raise
     unfinished.end(place)

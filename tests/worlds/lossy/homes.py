@@ -112,12 +112,12 @@ def restored(place: Home, words: Words, backup: Path) -> None:
 def look(place: Home, told: dict[str, str], backup: Path) -> list[str]:
     """What was told is there, and the home starts. What was not told is done once more, and goes then.
 
-    A start makes a domain where none was told of; a restore is given by the same commands.
+    A start makes a domain where none was told of; a restore is given by the same commands, unless it had come to its end.
     """
     is_restore = (backup / "domain").exists()
     try:
         if is_restore and RESTORED not in told:
-            _in_another_process(lambda: _restore(backup, place))
+            _restore_once_more(backup, place)
         lost = [] if not told or [_digest(place)] == list(told.values()) else ["what was told"]
         if is_restore:
             files = [path for path in backup.rglob("*") if path.is_file()]
@@ -129,8 +129,8 @@ def look(place: Home, told: dict[str, str], backup: Path) -> list[str]:
     return lost
 
 
-def _in_another_process(act: Callable[[], None]) -> None:
-    """Who takes a home keeps it to his end.
+def _restore_once_more(backup: Path, place: Home) -> None:
+    """In another process: who takes a home keeps it to his end. One that was over names the new bundle.
 
     Raises:
         HomeError: it failed; its own words are on standard error.
@@ -138,7 +138,10 @@ def _in_another_process(act: Callable[[], None]) -> None:
     pid = os.fork()
     if not pid:
         try:
-            act()
+            _restore(backup, place)
+        except HomeError as error:
+            traceback.print_exc()
+            os._exit(f"{place.recovery}/recovery-bundle-000002" not in str(error))
         except BaseException:  # noqa: BLE001 -- this process ends here, by whatever.
             traceback.print_exc()
             os._exit(1)
