@@ -65,6 +65,7 @@ ALLOCATOR = {
 }
 BURST = 64
 _MADE_KEPT = 200
+_FRAMES_A_SESSION = 100
 
 
 class Scene:
@@ -414,9 +415,18 @@ def _work(scene: Scene, operations: int, bursts: tuple[str, ...], frames: int, o
 
 def _own_frames(scene: Scene, frames: int, of_one_kind: int) -> None:
     """Frames of every kind of command, of 64 and of one, then so many of 64 of each kind; sessions' keys are needles too."""
-    host = Host(scene.installation.home, scene.keep)
+    host: Host | None = None
+    asked = 0
 
     def ask(kinds: list[Kind]) -> None:
+        nonlocal host, asked
+        if asked % _FRAMES_A_SESSION == 0:  # Of a quarter of an hour, by which a campaign does not end.
+            if host is not None:
+                host.close()
+            host = Host(scene.installation.home, scene.keep)
+            scene.scan_hsm("handshake")
+        asked += 1
+        assert host is not None
         keys, given = _given(scene)
         commands = [kind.make(number, given) for number, kind in enumerate(kinds)]
         _learn_frame(scene, keys, kinds, commands, host.ask(keys, commands))
@@ -424,7 +434,6 @@ def _own_frames(scene: Scene, frames: int, of_one_kind: int) -> None:
         scene.scan_hsm(f"a frame of {len(commands)}, last {type(commands[-1]).__name__}")
 
     try:
-        scene.scan_hsm("handshake")
         for turn in range(frames):
             # One alone, another kind each time, and the last of a frame last: what it leaves nobody overwrites.
             at = turn % len(KINDS)
@@ -434,7 +443,8 @@ def _own_frames(scene: Scene, frames: int, of_one_kind: int) -> None:
             for _ in range(of_one_kind):
                 ask([kind] * BURST)
     finally:
-        host.close()
+        if host is not None:
+            host.close()
 
 
 def test_after_single_and_64_command_frames_no_key_is_left_in_either_process_or_in_any_file(scene: Scene) -> None:
