@@ -63,6 +63,16 @@ class People(Asker):
             *((self._access_key, 8), (self._change_role, 6), (self._version, 8)),
         ]
 
+    def run(self) -> None:
+        """In the end, whom a rename without an answer was about may have either name, as nobody looked back."""
+        super().run()
+        if self._renaming is not None:
+            kind, old, _ = self._renaming
+            self._note(f"{kind}/{old}", "there", None, is_done=False)
+            for user in self._living["user"] if kind == "group" else ():
+                if f"group {old}" in self.ledger.facts[f"user/{user}"]:
+                    self._note(f"user/{user}", f"group {old}", None, is_done=False)
+
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _ask(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
