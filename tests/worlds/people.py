@@ -5,6 +5,7 @@ A few of each at a time. A name is used once, so that nobody wonders whose a thi
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,8 @@ _HOLDERS: Final = ("user", "group", "role")
 _BOUNDED: Final = ("user", "role")
 _RENAMED: Final = ("user", "group")
 _TAGGED: Final = ("user", "role", "policy")
+# What an account's first user has, by name.
+_ADMINISTRATORS_POLICY: Final = "AdministratorAccess"
 
 # What changes something and is not part of the load, each with the reason.
 LEFT_OUT: Final = {
@@ -55,12 +58,14 @@ class People(Asker):
         self._living: dict[str, list[str]] = {kind: [] for kind in (*_HOLDERS, "policy")}
         self._renaming: tuple[str, str, str] | None = None
         self._accounts = 100_000_000_000 + seed * 100_000
+        # Accounts as they were made, with what was told of their administrators.
+        self._untouched: list[dict[str, str]] = []
 
     def _acts(self) -> Acts:
         return [
             *((self._create, 12), (self._end, 4), (self._create_account, 1), (self._rename, 3), (self._move, 2)),
             *((self._put_inline, 8), (self._attach, 8), (self._bound, 6), (self._tag, 6), (self._join, 6)),
-            *((self._access_key, 8), (self._change_role, 6), (self._version, 8)),
+            *((self._delete_account, 1), (self._access_key, 8), (self._change_role, 6), (self._version, 8)),
         ]
 
     def run(self) -> None:
@@ -229,6 +234,28 @@ class People(Asker):
         made = self._try("create-account", lambda: ask(home, "create-account", account=number, name=word))
         if made is not None:
             self._made(f"account/{number}", there=True, name=word)
+            self._untouched.append(made)
+
+    def _delete_account(self) -> None:
+        """Of an account that was made: its administrator first. Where an answer is lost, it stays as it is then."""
+        if not self._untouched:
+            return
+        made = self._untouched.pop(self._random.randrange(len(self._untouched)))
+        number, user = made["account"], {"UserName": made["user"]}
+        steps = [("DeleteAccessKey", {**user, "AccessKeyId": made["access_key_id"]})]
+        steps += [("DeleteUserPolicy", {**user, "PolicyName": _ADMINISTRATORS_POLICY}), ("DeleteUser", user)]
+        if all(
+            self._as_operator("iam", account=number, action=action, form=json.dumps(form)) for action, form in steps
+        ):
+            done = self._as_operator("delete-account", account=number)
+            self._note(f"account/{number}", "there", None, is_done=done)
+            if done:
+                self.ledger.facts[f"account/{number}"] = dict(GONE)
+
+    def _as_operator(self, command: str, **arguments: str) -> bool:
+        """Whether it was answered."""
+        home = self._installation.home
+        return self._try(command, lambda: ask(home, command, **arguments)) is not None
 
     # ── what they have ──────────────────────────────────────────────────────────────────────────────────────────
 
