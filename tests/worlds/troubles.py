@@ -94,7 +94,10 @@ def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False, slower_m
 
 
 def more_connections_than_files(count: int) -> Trouble:
-    """Silent ones; beside them the trail needs its next files."""
+    """Silent ones; beside them the trail needs its next files.
+
+    On a busy machine a client's kept connection is silent for long enough to make room for another.
+    """
 
     def bring(scene: Scene) -> None:
         with _connections(scene.installation.port, count):
@@ -104,7 +107,7 @@ def more_connections_than_files(count: int) -> Trouble:
                 lambda: len(_segments(scene.installation)) > before + 3, scene.patience_s, "new files of the trail"
             )
 
-    return Trouble(bring)
+    return Trouble(bring, frozenset({"ConnectionClosedError"}))
 
 
 def _segments(installation: Installation) -> list[Path]:
