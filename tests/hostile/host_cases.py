@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -82,6 +83,8 @@ def hosts() -> Case:
         if data:
             loop.run_until_complete(speak(data))
 
+    # Nobody ends a case; a loop that is dropped open would be told of in some later test.
+    weakref.finalize(check, loop.close)
     grant = format_frame(FrameType.GRANT, session.encode(session.Grant(bytes(48), b"token", 900, bytes(104))))
     opened = format_frame(FrameType.OPENED, session.encode(session.Opened("hsm-1", bytes(32))))
     answers = format_frame(FrameType.ANSWERS, bytes(100))
