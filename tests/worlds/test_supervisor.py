@@ -398,49 +398,50 @@ def test_a_crashing_hsm_leaves_no_core_file_and_no_word_of_its_memory(own: Insta
     assert not scan_files([own.output], needles).hits
 
 
-def test_a_worker_that_dies_ends_the_start_until_one_has_served_and_nothing_afterwards(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def _starting(folder: Path, *, served: bool) -> Iterator[tuple[Supervisor, Worker, socket.socket]]:
+    """A supervisor, a worker of it that starts, and the worker's end of their channel; `served` says whether any has."""
+    options = Options(folder / "h", "127.0.0.1", free_port(), "", (), development=True, actors=("hsm", "kms"))
+    supervisor = Supervisor(options)
+    supervisor._served = served
+    listeners = Listeners(bind_public("127.0.0.1", free_port()), None, _run_directory(supervisor.home), ["w1"])
+    (worker,) = supervisor._workers = [Worker("w1", "", os.getuid(), listeners)]
+    worker.channel, its = socket.socketpair()
+    supervisor._selector.register(worker.channel, selectors.EVENT_READ, worker)
+    try:
+        yield supervisor, worker, its
+    finally:
+        supervisor._stop_all()
+        listeners.close()
+        its.close()
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_worker_that_dies_ends_the_start_until_one_has_served_and_nothing_afterwards(
+    tmp_path: Path, *, served: bool
+) -> None:
     """Those who are served by the first one must not lose it to the death of another that still starts."""
-    options = Options(tmp_path / "h", "127.0.0.1", free_port(), "", (), development=True, actors=("hsm", "kms"))
-    for served in (True, False):
-        supervisor = Supervisor(options)
-        supervisor._served = served
-        listeners = Listeners(bind_public("127.0.0.1", free_port()), None, _run_directory(supervisor.home), ["w1"])
-        (worker,) = supervisor._workers = [Worker("w1", "", os.getuid(), listeners)]
-        worker.channel, dead = socket.socketpair()
-        dead.close()
-        supervisor._selector.register(worker.channel, selectors.EVENT_READ, worker)
-        try:
-            with contextlib.nullcontext() if served else pytest.raises(HomeError, match="did not start"):
-                supervisor._hear(worker)
-            assert worker.channel is None
-        finally:
-            supervisor._stop_all()
-            listeners.close()
+    with _starting(tmp_path, served=served) as (supervisor, worker, its):
+        its.close()
+        with contextlib.nullcontext() if served else pytest.raises(HomeError, match="did not start"):
+            supervisor._hear(worker)
+        assert worker.channel is None
 
 
-def test_a_restarted_service_that_hangs_is_ended_and_due_again_and_a_first_one_is_given_up(tmp_path: Path) -> None:
-    options = Options(tmp_path / "h", "127.0.0.1", free_port(), "", (), development=True, actors=("hsm", "kms"))
-    for served in (True, False):
-        supervisor = Supervisor(options)
-        supervisor._served = served
-        listeners = Listeners(bind_public("127.0.0.1", free_port()), None, _run_directory(supervisor.home), ["w1"])
-        (worker,) = supervisor._workers = [Worker("w1", "", os.getuid(), listeners)]
+@pytest.mark.parametrize("served", [True, False])
+def test_a_restarted_service_that_hangs_is_ended_and_due_again_and_a_first_one_is_given_up(
+    tmp_path: Path, *, served: bool
+) -> None:
+    with _starting(tmp_path, served=served) as (supervisor, worker, _):
         worker.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        worker.channel, silent = socket.socketpair()
-        supervisor._selector.register(worker.channel, selectors.EVENT_READ, worker)
-        try:
-            if served:
+        if served:
+            supervisor._on_late(worker)
+            assert worker.note_death() is not None
+            assert worker.due_s is not None
+        else:
+            with pytest.raises(HomeError, match="does not start"):
                 supervisor._on_late(worker)
-                assert worker.note_death() is not None
-                assert worker.due_s is not None
-            else:
-                with pytest.raises(HomeError, match="does not start"):
-                    supervisor._on_late(worker)
-            assert worker.channel is None
-        finally:
-            supervisor._stop_all()
-            listeners.close()
-            silent.close()
+        assert worker.channel is None
 
 
 def test_no_worker_can_take_the_memory_away_in_which_workers_tell_their_loads(tmp_path: Path) -> None:
