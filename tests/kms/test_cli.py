@@ -297,10 +297,15 @@ def test_doctor_finds_nothing_bad_in_a_running_installation(installation: Instal
     assert "audit verify: " in told
 
 
-def test_the_home_is_found_where_only_a_development_one_exists(installation: Installation, tmp_path: Path) -> None:
-    (tmp_path / ".strongroom-dev").symlink_to(installation.home)
+@pytest.mark.parametrize("folder", ["", "l" * 120])
+def test_the_home_is_found_where_only_a_development_one_exists_however_long_its_path(
+    installation: Installation, tmp_path: Path, folder: str
+) -> None:
+    user_home = tmp_path / folder
+    user_home.mkdir(exist_ok=True)
+    (user_home / ".strongroom-dev").symlink_to(installation.home)
     environment = installation.environment
-    installation.environment = {**os.environ, "HOME": str(tmp_path)}
+    installation.environment = {**os.environ, "HOME": str(user_home)}
     try:
         done = installation.cli("iam", "list-users", "--json", check=False)
     finally:
