@@ -100,9 +100,10 @@ class _AlwaysNew:
     def __init__(self, parser: Any) -> None:
         self.get_method = parser.get_method
         self.should_keep_alive = parser.should_keep_alive
+        self._version = parser.get_http_version()
 
     def get_http_version(self) -> str:
-        return "1.1"
+        return self._version if self._version == "1.0" else "1.1"
 
 
 # Each with what must be said of it.

@@ -116,6 +116,10 @@ def _one(text: bytes) -> tuple[Asked, bytes, bool]:
             raise _EndError(End.UNSURE)
     if method not in _METHODS:
         raise _EndError(End.BROKEN if method in _REFUSED_METHODS else End.UNSURE)
+    hosts = [name for name, _ in headers].count(b"host")
+    # RFC 9112 3.2: one, and none of a client of 1.0 alone.
+    if hosts > 1 or (not hosts and minor == b"1"):
+        raise _EndError(End.BROKEN)
     length = _length(headers)
     if len(rest) < length:
         raise _EndError(End.INCOMPLETE)

@@ -153,7 +153,11 @@ SHAPES: Final[dict[str, tuple[bytes, list[str]]]] = {
         _post(*(name + b": y" for name in (b"X-A", b"x-a", b"X-a")), b"Content-Length: 0") + b"{next}",
         ["403", "tag"],
     ),
-    "two hosts": (_post(b"Host: y", b"Content-Length: 0") + b"{next}", ["403", "tag"]),
+    "two hosts": (_post(b"Host: y", b"Content-Length: 0") + b"{hidden}", BROKEN),
+    "one host twice": (_post(b"host: x", b"Content-Length: 0") + b"{hidden}", BROKEN),
+    "no host": (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n{hidden}", BROKEN),
+    "no host, of a client that need not name one": (b"GET /livez HTTP/1.0\r\n\r\n{hidden}", ["200"]),
+    "two hosts of such a client": (b"GET /livez HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n{hidden}", BROKEN),
     # ── first lines ──
     "no version": (_post(b"Content-Length: 0", first=b"POST /") + b"{hidden}", BROKEN),
     "version 0.9": (_post(b"Content-Length: 0", first=b"POST / HTTP/0.9") + b"{hidden}", BROKEN),

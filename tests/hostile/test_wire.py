@@ -179,10 +179,11 @@ def test_an_edge_with_a_fault_is_found(connection: type[HttpConnection], monkeyp
 
 
 def test_the_judge_reads_as_the_rfc_says() -> None:
-    one = b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
+    one = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
     assert [len(asked) for asked, _ in map(read, (one, one * 3, b"", b"\r\n" + one))] == [1, 3, 0, 1]
     assert read(one * 2)[1] is End.WHOLE
     assert read(one[:-1]) == ([], End.INCOMPLETE)
     assert read(one.replace(b"\r\nC", b"\r\nConnection: close\r\nC") + one)[1] is End.CLOSED
     assert read(one + one.replace(b"\r\nC", b"\r\n C")) == (read(one)[0], End.BROKEN)
     assert read(one.replace(b"2", b"2\r\nTransfer-Encoding: chunked"))[1] is End.BROKEN
+    assert read(one.replace(b"Host", b"Ghost"))[1] is read(one.replace(b"2", b"2\r\nhost: x"))[1] is End.BROKEN

@@ -85,14 +85,13 @@ def test_the_unit_asks_for_what_keys_need() -> None:
     assert {name: service.get(name) for name in wanted} == wanted
 
 
-def test_the_unit_starts_a_command_that_exists(tmp_path: Path) -> None:
-    """Its own words, but for where things lie; the start is refused only for the home, which is a file here."""
+def test_the_unit_starts_a_command_that_exists() -> None:
+    """Its own words, but for where things lie; the start is refused only for the home, which would lie below a file."""
     program, *arguments = shlex.split(unit()["ExecStart"])
     assert program == "/opt/strongroom/bin/strongroom"
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    arguments[arguments.index("/var/lib/strongroom")] = str(blocked / "home")
     idle = Installation()
+    idle.output.write_text("")
+    arguments[arguments.index("/var/lib/strongroom")] = str(idle.output / "home")
     try:
         done = idle.cli_program()(*arguments)
     finally:

@@ -27,7 +27,8 @@ class HeaderNames:
     """The header names of a request, as spelled and in their order.
 
     `place_of` gives the place of a lower-case name, the last one where it occurs again; then `are_unique` is False.
-    `length_place` is that of Content-Length; where they `are_plain`, it alone frames the body, and once at most.
+    `length_place` is that of Content-Length; where they `are_plain`, it alone frames the body, and once at most, and there
+    is one Host.
     What is not `is_kept` is another object for every request: nothing can be found again by it.
     """
 
@@ -39,7 +40,8 @@ class HeaderNames:
         self.place_of: Final = {name.lower(): place for place, name in enumerate(spelled)}
         self.are_unique: Final = len(self.place_of) == len(spelled)
         self.length_place: Final = self.place_of.get(b"content-length")
-        self.are_plain: Final = self.are_unique and self.place_of.keys().isdisjoint(_FRAMING)
+        places = self.place_of
+        self.are_plain: Final = self.are_unique and b"host" in places and places.keys().isdisjoint(_FRAMING)
         self.is_kept: Final = len(spelled) <= _LIST_NAMES_KEPT_MAX and self.size_bytes <= _LIST_BYTES_KEPT_MAX
 
 

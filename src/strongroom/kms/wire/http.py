@@ -294,9 +294,15 @@ class HttpConnection(asyncio.Protocol):
             self._require_framing(names)
 
     def _require_framing(self, names: HeaderNames) -> None:
+        hosts = 0
         for name, value in zip(names.spelled, self._values, strict=True):
-            if name.lower() == b"content-length":
+            lower = name.lower()
+            hosts += lower == b"host"
+            if lower == b"content-length":
                 _require_length(value)
+        # RFC 9112 3.2: one, so that nobody on the way reads another than we do. A client of 1.0 need not name any.
+        if hosts > 1 or (not hosts and self._parser.get_http_version() == "1.1"):
+            raise _BrokenError(400)
         # The parser would take an upgrade's body for the other protocol's first bytes.
         if b"transfer-encoding" in names.place_of or b"upgrade" in names.place_of:
             raise _BrokenError(400)
