@@ -74,9 +74,8 @@ def test_the_load_leaves_out_nothing_that_changes_something_but_for_a_reason() -
 
 
 def _require_caught(name: str) -> None:
-    """A kill finds something between answer and commit as a rule; on a slow machine, not every kill does."""
     fault = FAULTS[name]
-    findings = _run(Plan(4, seed=3, actors=(fault.actor,), fault=name))
+    findings = _run(Plan(fault.kills, seed=3, actors=(fault.actor,), fault=name))
     assert findings.heads[fault.head] != [], findings.heads
 
 
