@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import operator
 import os
 import sys
 from collections.abc import Callable
@@ -39,7 +40,7 @@ from strongroom.kms.repositories import AliasRecord, RowForgedError
 from strongroom.kms.storage import rows
 from strongroom.protocol import sigv4
 from strongroom.protocol.sigv4 import Refused, Verifier
-from threats.timing import Act, Look, Make, look
+from threats.timing import T_MAX, Act, Look, Make, look
 
 ROUNDS, SAMPLES = 12, 150
 LONG_ROUNDS, LONG_SAMPLES = 60, 600
@@ -77,16 +78,19 @@ def stops_at_the_first_difference(one: bytes, other: bytes) -> bool:
     return all(left == right for left, right in zip(one, other, strict=True))
 
 
-class StopsEarly:
+class ComparesBy:
     """`hmac`, but for its comparison."""
 
-    compare_digest = staticmethod(stops_at_the_first_difference)
+    def __init__(self, compare_digest: Callable[[bytes, bytes], bool]) -> None:
+        self.compare_digest = compare_digest
 
     def __getattr__(self, name: str) -> Any:
         return getattr(hmac, name)
 
 
-STOPS_EARLY: Final = StopsEarly()
+STOPS_EARLY: Final = ComparesBy(stops_at_the_first_difference)
+# What somebody would write: it looks at the first byte, and then at all the others at once.
+EQUALS: Final = ComparesBy(operator.eq)
 
 
 class TagStopsEarly:
@@ -320,19 +324,36 @@ PLACES: Final[dict[str, Place]] = {
 # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def require_alike(name: str, rounds: int, samples: int) -> None:
-    """One look in three is enough: what leaks leaks in each."""
-    seen = []
+def look_at(name: str, rounds: int, samples: int, seed: int, *, strictly: bool) -> tuple[Look, bool]:
+    """Whether the two can be told apart: by dudect's limit, or strictly, by what this run itself makes of nothing."""
+    place = PLACES[name]
+    seen = look(place.prepare(), rounds, samples, seed)
+    limit = seen.limit if strictly else T_MAX
+    return seen, abs(seen.t) > limit and abs(seen.apart_ns) > place.apart_ns_max
+
+
+def require_alike(name: str, rounds: int, samples: int, *, strictly: bool = False) -> None:
+    """One look in three is enough on a busy machine, since what leaks leaks in each; strictly, two of three."""
+    alike, all_seen = 0, []
     for seed in range(3):
-        seen.append(look(PLACES[name].prepare(), rounds, samples, seed))
-        if seen[-1].counts and not told_apart(name, seen[-1]):
-            print(f"{name}: {seen[-1]}")
+        seen, apart = look_at(name, rounds, samples, seed, strictly=strictly)
+        all_seen.append(str(seen))
+        alike += seen.counts and not apart
+        if alike > strictly:
+            print(f"{name}: {'; '.join(all_seen)}")
             return
-    pytest.fail(f"{name}: {'; '.join(map(str, seen))}")
+    pytest.fail(f"{name}: {'; '.join(all_seen)}")
 
 
-def told_apart(name: str, seen: Look) -> bool:
-    return seen.tells and abs(seen.apart_ns) > PLACES[name].apart_ns_max
+def require_apart(name: str, rounds: int, samples: int, *, strictly: bool = False) -> None:
+    all_seen = []
+    for seed in range(3):
+        seen, apart = look_at(name, rounds, samples, seed, strictly=strictly)
+        all_seen.append(str(seen))
+        if seen.counts and apart:
+            print(f"{name}: {'; '.join(all_seen)}")
+            return
+    pytest.fail(f"{name}: {'; '.join(all_seen)}")
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -349,17 +370,33 @@ def test_a_refusal_takes_as_long_for_either_difference_over_many_rounds(name: st
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", PLACES)
 def test_a_refusal_takes_as_long_for_either_difference_over_a_million_samples(name: str) -> None:
-    require_alike(name, CAMPAIGN_ROUNDS, CAMPAIGN_SAMPLES)
+    require_alike(name, CAMPAIGN_ROUNDS, CAMPAIGN_SAMPLES, strictly=True)
+
+
+# ── what leaks is found, or the tests above would say nothing ───────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_comparison_that_stops_early_is_found_wherever_it_stands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the tests above would say nothing."""
     place = PLACES[name]
     monkeypatch.setattr(place.module, place.name, place.fault)
-    seen = []
-    for seed in range(3):
-        seen.append(look(place.prepare(), ROUNDS, SAMPLES, seed))
-        if seen[-1].counts and told_apart(name, seen[-1]):
-            return
-    pytest.fail(f"{name}: {'; '.join(map(str, seen))}")
+    require_apart(name, ROUNDS, SAMPLES)
+
+
+COMPARED_HERE: Final = [name for name, place in PLACES.items() if place.fault is STOPS_EARLY]
+# Where two nanoseconds are most of what there is.
+BARE: Final = ["MAC of a row", "token of a known session", "claims that were sealed", "compare_digest"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BARE)
+def test_an_equals_sign_is_found_where_little_else_is_done(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PLACES[name].module, "hmac", EQUALS)
+    require_apart(name, LONG_ROUNDS, LONG_SAMPLES)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", COMPARED_HERE)
+def test_an_equals_sign_is_found_wherever_it_stands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PLACES[name].module, "hmac", EQUALS)
+    require_apart(name, CAMPAIGN_ROUNDS, CAMPAIGN_SAMPLES, strictly=True)

@@ -23,29 +23,32 @@ Act = Callable[[], object]
 Make = Callable[[int], Act]
 # dudect's. Of 12 rounds and more, one look in a thousand is above it by chance, and no three in a row.
 T_MAX: Final = 4.5
+# How often rounds of nothing are given signs by chance, and how many of a thousand such t are below the limit.
+_CHANCES: Final = 5_000
+_BELOW: Final = 0.999
 # What is slower than nine of ten was interrupted.
 _KEPT: Final = 0.9
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a run saw: t over its rounds of a first and a last difference, by how many ns, and t of its null run."""
+    """What a run saw: t over its rounds of a first and a last difference, by how many ns, and t of its null run.
+
+    `limit` is what the t of nothing keeps below 999 times of a thousand: of the null run's rounds, their signs by chance.
+    """
 
     t: float
     apart_ns: float
     null_t: float
+    limit: float
 
     def __str__(self) -> str:
-        return f"t = {self.t:.2f} ({self.apart_ns:+.1f} ns), null run {self.null_t:.2f}"
+        return f"t = {self.t:.2f} ({self.apart_ns:+.1f} ns), null run {self.null_t:.2f}, by chance {self.limit:.2f}"
 
     @property
     def counts(self) -> bool:
         """Not where the same act is told apart from itself."""
         return abs(self.null_t) <= T_MAX
-
-    @property
-    def tells(self) -> bool:
-        return abs(self.t) > T_MAX
 
 
 def look(make: Make, rounds: int, samples: int, seed: int = 15) -> Look:
@@ -59,7 +62,7 @@ def look(make: Make, rounds: int, samples: int, seed: int = 15) -> Look:
             null.append(_welch(first, again))
             apart_ns.append(fmean(last) - fmean(first))
             gc.collect()
-    return Look(_student(found), fmean(apart_ns), _student(null))
+    return Look(_student(found), fmean(apart_ns), _student(null), _limit(null, seeded))
 
 
 def _times(make: Make, samples: int, seeded: Random) -> tuple[list[int], ...]:
@@ -79,6 +82,11 @@ def _times(make: Make, samples: int, seeded: Random) -> tuple[list[int], ...]:
 def _welch(one: list[int], other: list[int]) -> float:
     spread = variance(one) / len(one) + variance(other) / len(other)
     return float((fmean(one) - fmean(other)) / max(spread, 1e-9) ** 0.5)
+
+
+def _limit(null: list[float], seeded: Random) -> float:
+    by_chance = sorted(abs(_student([t * seeded.choice((-1, 1)) for t in null])) for _ in range(_CHANCES))
+    return by_chance[int(_BELOW * _CHANCES)]
 
 
 def _student(values: list[float]) -> float:
