@@ -89,7 +89,8 @@ def _prepared(name: str, *, planted: bool) -> Any:
     case = importlib.import_module("hostile.case")
     if planted:
         importlib.import_module("hostile.planted_faults").plant(name)
-    return case.Watch(cases()[name]())
+    begun = cases()[name]()
+    return case.Watch(case.without_known_findings(begun) if planted else begun)
 
 
 def _started(name: str, options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -79,10 +80,8 @@ def test_a_report_tells_what_the_last_third_of_the_inputs_reached() -> None:
 def test_a_check_that_a_parser_forgets_is_found(tmp_path: Path) -> None:
     assert sorted(FAULTS) == CASES
     done = run_engine(tmp_path, "--runs", str(PLANTED_INPUTS), "--jobs", "2", "--planted")
-    missed = [name for name in CASES if f"{name}: FOUND something" not in done.stdout]
+    missed = [name for name in CASES if not re.search(rf"^{name}: FOUND something in [1-9]", done.stdout, re.MULTILINE)]
     assert missed == [], done.stdout + done.stderr
-    # And not because a fault could not be planted.
-    assert "NotPlantedError" not in done.stdout, done.stdout
     # What was found is kept, and does it again.
     again = run_engine(tmp_path, "--planted", "--replay", str(tmp_path / "frames" / "finding"), "frames")
     assert "FindingError" in again.stderr, again.stdout + again.stderr
