@@ -10,7 +10,8 @@
 
 Each case prints one line. The exit status is that of a search: 0 when nothing was found, 1 when something was.
 
-A corpus grows from real values, made anew at every start, and from what earlier runs left in the folder.
+A corpus grows from real values, made anew at every start, from what earlier runs left in the folder, and from what long
+ones found worth keeping, in `corpora`. With a planted fault, from real values alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _MODULES: Final = ("hostile.hsm_cases", "hostile.host_cases", "hostile.request_c
 _HANGS_S: Final = 60
 _HELD_MB_MAX: Final = 1024
 _LOG_LINES: Final = 25
+_CORPORA: Final = Path(__file__).with_name("corpora")
 
 
 def cases() -> Mapping[str, Any]:
@@ -133,7 +135,8 @@ def _fuzz(name: str, options: argparse.Namespace) -> None:
     limits = [f"-runs={options.runs}", f"-max_total_time={options.seconds}", f"-seed={options.seed}"]
     limits += [f"-timeout={_HANGS_S}", f"-rss_limit_mb={_HELD_MB_MAX}", f"-max_len={check.case.bytes_max}"]
     limits += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-keep_seed=1"]
-    atheris.Setup([name, *limits, str(folder / "corpus"), str(folder / "seeds")], keep_findings)
+    begun = [] if options.planted or not (_CORPORA / name).is_dir() else [_CORPORA / name]
+    atheris.Setup([name, *limits, *map(str, (folder / "corpus", folder / "seeds", *begun))], keep_findings)
     atheris.Fuzz()
 
 
