@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from strongroom.kms.operations.table import TABLE
@@ -341,8 +342,11 @@ def test_noise_is_not_recorded_one_by_one(installation: Installation, raw: RawKm
 
 
 def spellings(secret: bytes) -> list[bytes]:
-    """Raw, hexadecimal and base64, wherever in a longer text the base64 begins."""
+    """Raw, hexadecimal, written as bytes or as a list, and base64, wherever in a longer text the base64 begins."""
     found = [secret, secret.hex().encode(), secret.hex().upper().encode(), secret[::-1]]
+    shown = repr(secret)[2:-1]
+    found += [shown.encode(), json.dumps(shown)[1:-1].encode()]
+    found += [separator.join(map(str, secret)).encode() for separator in (",", ", ")]
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + secret)
         # Characters that also hold bits of the neighbours are left out.
@@ -396,9 +400,10 @@ def test_no_secret_leaves_a_trace_in_any_file(installation: Installation, raw: R
 
 def test_the_search_for_traces_finds_what_is_there(installation: Installation, raw: RawKms) -> None:
     """Or the test above would say nothing."""
-    forms = (bytes.decode, bytes.hex, b64, lambda text: b64(b"x" + text + b"y"), lambda text: b64(b"xy" + text + b"z"))
-    for form in forms:
-        planted = f"planted-{uuid.uuid4().hex}".encode()
+    forms = (bytes.hex, b64, lambda text: b64(b"x" + text + b"y"), lambda text: b64(b"xy" + text + b"z"), repr)
+    lists = (lambda text: str(list(text)), lambda text: msgspec.json.encode(list(text)).decode())
+    for form in (bytes.decode, *forms, *lists):
+        planted = uuid.uuid4().hex.encode() if form is bytes.decode else os.urandom(30)
         assert traces(installation, [planted]) == []
         assert_allowed(raw.call("CreateKey", {"Description": form(planted)}))
         assert traces(installation, [planted]) != [], form

@@ -1,18 +1,21 @@
 """A root scan: is any part of these secrets in the memory of that process, or in those files?
 
 A secret is looked for raw, byte-reversed (as OpenSSL's numbers lie), in hex of both cases, in base64 at every alignment,
-as AES-256 key schedule and as HMAC-SHA-256 pads and states (who holds those holds the key), and of each form every
-16-byte window counts.
+as what `repr` makes of bytes (so do %r, tracebacks and structs; JSON doubles its backslashes), as a list of numbers, as
+the digits of a Python number, as AES-256 key schedule and as HMAC-SHA-256 pads and states (who holds those holds the
+key), and of each form every window counts: of 16 bytes, and where a byte of the secret takes up to five, of eight of them.
 
 How it can be quick for thousands of needles: whatever window of 16 bytes lies in memory, it covers one whole word of 8
 bytes at an address divisible by 8. So a mapping is read as words, and the words are intersected with the set of all
-8-byte pieces of all needles; only where one agrees is the neighbourhood compared.
+8-byte pieces of all needles; only where one agrees is the neighbourhood compared. A longer window covers more words in a
+row, and fewer pieces are enough.
 """
 
 from __future__ import annotations
 
 import base64
 import errno
+import json
 import os
 import re
 import signal
@@ -23,14 +26,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from testkit.workers import stand_still
 
 WINDOW_BYTES = 16
+# Where a byte of the secret takes up to four or five: what holds eight of them, as many as sixteen digits of hex tell.
+_WINDOWS = {"repr": 32, "repr in JSON": 40, "list": 40}
 _WORD_BYTES = 8
 _CHUNK_BYTES = 2 << 20
 _NEIGHBOURHOOD_BYTES = 512
 _COMPARED_BYTES = 16 << 10
+_ORDERS: tuple[Literal["big", "little"], ...] = ("big", "little")
 # epoll_wait, epoll_pwait on x86_64 and epoll_pwait on aarch64: where a single-threaded server stands between two frames.
 _EPOLL_CALLS = {"232", "281", "22"}
 
@@ -165,6 +172,23 @@ def _base64_forms(secret: bytes) -> Iterator[tuple[str, bytes]]:
         yield "base64", base64.urlsafe_b64encode(whole)
 
 
+def _number_forms(secret: bytes) -> Iterator[tuple[str, bytes]]:
+    """As CPython keeps a whole number: digits of 30 bits, the lowest first, each in 32."""
+    for order in _ORDERS:
+        number = int.from_bytes(secret, order)
+        digits = [number >> at & 0x3FFFFFFF for at in range(0, 8 * len(secret), 30)]
+        yield "number", struct.pack(f"={len(digits)}I", *digits)
+
+
+def _written_forms(secret: bytes) -> Iterator[tuple[str, bytes]]:
+    """What it looks like where somebody printed or encoded it as it was."""
+    shown = repr(secret)[2:-1]
+    yield "repr", shown.encode()
+    yield "repr in JSON", json.dumps(shown)[1:-1].encode()
+    for separator in (",", ", "):
+        yield "list", separator.join(map(str, secret)).encode()
+
+
 def forms_of(secret: bytes, *, deep: bool = True) -> Iterator[tuple[str, bytes]]:
     """The forms of a secret; `deep` adds what only a process's memory holds."""
     yield "raw", secret
@@ -172,6 +196,8 @@ def forms_of(secret: bytes, *, deep: bool = True) -> Iterator[tuple[str, bytes]]
     yield "hex", secret.hex().encode()
     yield "hex", secret.hex().upper().encode()
     yield from _base64_forms(secret)
+    yield from _written_forms(secret)
+    yield from _number_forms(secret)
     if deep and len(secret) == 32:
         yield "AES key schedule", aes_256_schedule(secret)[32:]
         yield from _hmac_forms(secret)
@@ -190,14 +216,20 @@ class Needles:
     def add(self, name: str, secret: bytes, *, deep: bool | None = None) -> None:
         """`deep` is worth its memory for keys; for data that was no key, plain forms are enough."""
         assert len(secret) >= WINDOW_BYTES, f"{name} is too short to be recognised"
-        for form, needle in dict.fromkeys(forms_of(secret, deep=self._deep if deep is None else deep)):
+        forms: dict[bytes, str] = {}
+        for form, needle in forms_of(secret, deep=self._deep if deep is None else deep):
+            forms.setdefault(needle, form)
+        for needle, form in forms.items():
+            # Any window covers so many neighbouring words: one of every so many is enough to find it.
+            words = (_WINDOWS.get(form, WINDOW_BYTES) + 1) // _WORD_BYTES - 1
             for at in range(len(needle) - _WORD_BYTES + 1):
-                piece = struct.unpack_from("=Q", needle, at)[0]
-                self._pieces[piece].append((name, form, needle, at))
-                self._words.add(piece)
+                if at // _WORD_BYTES % words == 0:
+                    piece = struct.unpack_from("=Q", needle, at)[0]
+                    self._pieces[piece].append((name, form, needle, at))
+                    self._words.add(piece)
 
     def find(self, data: bytes) -> list[tuple[str, str, int, int]]:
-        """(secret, form, offset, length) of every run of at least a window; `data` lies at an address divisible by 8."""
+        """(secret, form, offset, length) of every run of at least its window; `data` lies at an address divisible by 8."""
         whole = len(data) // _WORD_BYTES * _WORD_BYTES
         found = set()
         for word in self._words.intersection(memoryview(data)[:whole].cast("Q")):
@@ -206,7 +238,7 @@ class Needles:
             while at >= 0:
                 for name, form, needle, place in self._pieces[word]:
                     before, after = _agreement(data, at, needle, place)
-                    if after - before >= WINDOW_BYTES:
+                    if after - before >= _WINDOWS.get(form, WINDOW_BYTES):
                         found.add((name, form, before, after - before))
                 at = data.find(piece, at + 1)
         return sorted(found)

@@ -41,6 +41,17 @@ def open_backing_key(*of):
     _kept.append(bytes(opened.view))
     return opened
 """
+_SAYS_BACKING_KEYS: Final = """
+import sys
+
+_open_backing_key = open_backing_key
+
+
+def open_backing_key(*of):
+    opened = _open_backing_key(*of)
+    print("opened %r" % bytes(opened.view), file=sys.stderr, flush=True)
+    return opened
+"""
 _KEEPS_CIPHERS: Final = """
 _kept = []
 _AESGCM = AESGCM
@@ -108,7 +119,10 @@ LEAKS: Final = {
         FILES,
         "plaintext (Encrypt)",
         "output",
-        changes=((_ENCRYPT, _PLAINTEXT, f"{_PLAINTEXT}    print(plaintext.hex(), flush=True)\n"),),
+        changes=((_ENCRYPT, _PLAINTEXT, f"{_PLAINTEXT}    print(plaintext, flush=True)\n"),),
+    ),
+    "a backing key in the log": Leak(
+        FILES, "HBK", "output", additions=(("hsm/vault/backing_key.py", _SAYS_BACKING_KEYS),)
     ),
     "a plaintext in the trail": Leak(
         FILES,

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
@@ -464,11 +465,17 @@ def test_after_2000_operations_and_bursts_of_every_kind_no_key_is_left_anywhere(
 
 # ── the scan itself: it finds what is there, and the measures are what makes the difference ─────────────────────────
 
-# Keeps what it is given, or an HMAC object made of it.
+# Keeps what it is given, or an HMAC object or a number made of it.
 _KEEPER = """
 import hmac, sys
 given = sys.stdin.buffer.read(int(sys.argv[2]))
-kept = hmac.new(given, b"", "sha256") if sys.argv[1] == "hmac" else bytes(bytearray(given))
+ways = {
+    "hmac": lambda: hmac.new(given, b"", "sha256"),
+    "number": lambda: int.from_bytes(given, "big"),
+    "number, reversed": lambda: int.from_bytes(given, "little"),
+    "bytes": lambda: bytes(bytearray(given)),
+}
+kept = ways[sys.argv[1]]()
 print("ready", flush=True)
 sys.stdin.buffer.read()
 """
@@ -510,6 +517,11 @@ def _found(key: bytes, kept: bytes, how: str = "bytes") -> set[str]:
         (lambda key: b"abc" + key[:16], {"raw"}),
         (lambda key: b"x" + key[16:], {"raw"}),
         (lambda key: b"abcdefg" + key[5:21] + b"x", {"raw"}),
+        (lambda key: repr(key).encode(), {"repr"}),
+        (lambda key: repr(b"abc" + key[7:]).encode(), {"repr"}),
+        (lambda key: json.dumps({"message": f"failed with {key!r}"}).encode(), {"repr in JSON"}),
+        (lambda key: json.dumps(list(key)).encode(), {"list"}),
+        (lambda key: msgspec.json.encode(list(b"abc" + key[7:])), {"list"}),
         (lambda key: aes_256_schedule(key)[77:100], {"AES key schedule"}),
         (lambda key: b"xyz" + key[3:18], set()),  # Fifteen bytes are under the window.
         (lambda key: secrets.token_bytes(len(key)), set()),
@@ -553,6 +565,11 @@ def test_a_repeated_scan_finds_what_came_since_the_last_one() -> None:
 
 def test_the_scan_finds_the_states_of_an_hmac_which_are_as_good_as_its_key() -> None:
     assert {"HMAC inner state", "HMAC outer state"} <= _found(key := secrets.token_bytes(32), key, "hmac")
+
+
+@pytest.mark.parametrize("how", ["number", "number, reversed"])
+def test_the_scan_finds_a_number_made_of_a_key(how: str) -> None:
+    assert "number" in _found(key := secrets.token_bytes(32), key, how)
 
 
 def test_the_scan_knows_what_stands_for_a_key() -> None:
