@@ -48,6 +48,8 @@ class Ledger:
         # By request id, the operation; what was only looked at is here too.
         self.answered: dict[str, str] = {}
         self.facts: dict[str, dict[str, set[Any]]] = {}
+        # Those that were never answered, and whom nobody looked for: a kind, the old name and the new one.
+        self.renames: list[tuple[str, str, str]] = []
         self.blobs: list[Blob] = []
         # By access key id, the secret.
         self.secrets: dict[str, str] = {}
@@ -58,6 +60,7 @@ class Ledger:
     def merge(self, other: Ledger) -> None:
         self.acknowledged += other.acknowledged
         self.facts |= other.facts
+        self.renames += other.renames
         self.blobs += other.blobs
         self.secrets |= other.secrets
         self.failures += other.failures
@@ -67,6 +70,15 @@ class Ledger:
         """A change to `value` was acknowledged, or may have happened."""
         allowed = self.facts[subject].get(respect, {None})
         self.facts[subject][respect] = {value} if is_done else allowed | {value}
+
+    def rename(self, kind: str, old: str, new: str) -> list[str]:
+        """All that somebody has goes with him; who was in a group is in the group of the new name. Who is concerned."""
+        facts = self.facts
+        facts[f"{kind}/{new}"], facts[f"{kind}/{old}"] = facts[f"{kind}/{old}"], dict(GONE)
+        members = [user for user in self.subjects("user") if kind == "group" and f"group {old}" in facts[user]]
+        for user in members:
+            facts[user][f"group {new}"] = facts[user].pop(f"group {old}")
+        return [f"{kind}/{new}", f"{kind}/{old}", *members]
 
     def settle(self, subject: str, found: dict[str, Any]) -> None:
         """Hold what is found to what was acknowledged; from here on it stays as it was found."""
@@ -89,6 +101,11 @@ class Ledger:
         """Everything acknowledged that is not there now, or not as it was acknowledged."""
         lost = list(self.missed)
         with clients_of(installation, {}) as clients:
+            # Whoever has the new name has all that he had, and otherwise has it under the old one.
+            for kind, old, new in self.renames:
+                if shown(clients, f"{kind}/{new}", ()):
+                    self.rename(kind, old, new)
+            self.renames.clear()
             for subject in self.facts:
                 if kind_of(subject) != "alias":
                     lost += self._differences(clients, subject)

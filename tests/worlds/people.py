@@ -72,11 +72,7 @@ class People(Asker):
         """In the end, whom a rename without an answer was about may have either name, as nobody looked back."""
         super().run()
         if self._renaming is not None:
-            kind, old, _ = self._renaming
-            self._note(f"{kind}/{old}", "there", None, is_done=False)
-            for user in self._living["user"] if kind == "group" else ():
-                if f"group {old}" in self.ledger.facts[f"user/{user}"]:
-                    self._note(f"user/{user}", f"group {old}", None, is_done=False)
+            self.ledger.renames.append(self._renaming)
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -200,17 +196,10 @@ class People(Asker):
                 self._has_moved()
 
     def _has_moved(self) -> None:
-        """All that somebody has goes with him; who was in a group is in the group of the new name."""
         assert self._renaming is not None
         (kind, old, new), self._renaming = self._renaming, None
-        facts = self.ledger.facts
-        facts[f"{kind}/{new}"], facts[f"{kind}/{old}"] = facts[f"{kind}/{old}"], dict(GONE)
         self._living[kind][self._living[kind].index(old)] = new
-        self._recent += [f"{kind}/{new}", f"{kind}/{old}"]
-        for user in self._living["user"] if kind == "group" else ():
-            if f"group {old}" in facts[f"user/{user}"]:
-                facts[f"user/{user}"][f"group {new}"] = facts[f"user/{user}"].pop(f"group {old}")
-                self._recent.append(f"user/{user}")
+        self._recent += self.ledger.rename(kind, old, new)
 
     def _look_back(self) -> None:
         if self._renaming is not None:
