@@ -277,7 +277,8 @@ class Year:
             return
         assert (await self.call("DescribeKey", KeyId=key.key_id))["KeyMetadata"]["KeyState"] == key.state
         listed = (await self.call("ListKeyRotations", KeyId=key.key_id, Limit=1000))["Rotations"]
-        assert sorted((entry["RotationDate"], entry["RotationType"]) for entry in listed) == sorted(key.rotations)
+        told = sorted((entry["RotationDate"], entry["RotationType"]) for entry in listed)
+        assert told == sorted(key.rotations), "rotated when it was due, and at no other time"
         status = await self.call("GetKeyRotationStatus", KeyId=key.key_id)
         is_on = key.due_s is not None and key.state != "PendingDeletion"
         assert status["KeyRotationEnabled"] == is_on
@@ -287,7 +288,7 @@ class Year:
         """After the chores: until then one worker need not know what the other did."""
         if key.exists:
             usage = (await self.call("GetKeyLastUsage", KeyId=key.key_id))["KeyLastUsage"]
-            assert bool(usage) == bool(key.blobs)
+            assert bool(usage) == bool(key.blobs), "known as used when it was, and not otherwise"
 
     async def decrypt(self, key: Key) -> None:
         """Every blob of a key, whatever was rotated since."""
