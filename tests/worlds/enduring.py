@@ -1,9 +1,10 @@
 """What an installation goes through while honest clients ask it, and what is asked of it afterwards.
 
 Two kinds of honest clients run from before the trouble until after it: the load (`worlds/load.py`), which keeps its
-connections and knows what was acknowledged, and a newcomer, who opens a connection for each call. While the trouble lasts
-they may be refused with the codes that the trouble names, and with no others; before and after it, with none. Afterwards
-the same processes serve, with the files open that they had before, nothing acknowledged is lost, and the trail verifies.
+connections and knows what was acknowledged, and a newcomer in each region, who opens a connection for each call. While the
+trouble lasts they may be refused where the trouble says so, with the codes that it names and with no others; before and
+after it, with none. Afterwards the same processes serve, with the files open that they had before, nothing acknowledged is
+lost, and the trail verifies.
 """
 
 from __future__ import annotations
@@ -21,93 +22,24 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fuzz.campaign import complaints, processes, wait_for_workers
-from testkit.installation import START_S_MAX, Installation
-from testkit.raw import Raw, amz_date
+from testkit.installation import REGION, START_S_MAX, Installation
+from testkit.raw import Raw
 from worlds.load import Ledger, load
+from worlds.newcomer import CALM_CALLS, Call, Newcomer, wait_until
+
+__all__ = ["wait_until"]
 
 WORKERS: Final = 2
 MIB: Final = 1 << 20
-# What a newcomer must have been answered before, and in a row after, the trouble.
-_CALM_CALLS: Final = 60
-# As many, where how long they take then is what those of the trouble are compared with.
+# What a newcomer must have been answered before and after the trouble, where how long that takes is what those of the
+# trouble are compared with.
 _CALM_CALLS_COMPARED: Final = 1000
+# What begins this long after a trouble has it behind itself.
+_SOON_S: Final = 2.0
+# As many calls, one after the other, are always waited for: somebody who is served slowly is served.
+_PATIENCE_CALLS: Final = 400
 # Descriptors that come and go by themselves: a reading connection to the store, a log that is being pruned.
 _FILES_SLACK: Final = 8
-
-
-class Call(NamedTuple):
-    """A newcomer's call; `code` is empty where it was answered with success."""
-
-    started: float
-    seconds: float
-    code: str
-
-
-class Newcomer(threading.Thread):
-    """Opens a connection, asks for a data key or a change, hangs up; again and again."""
-
-    def __init__(self, installation: Installation, key_id: str) -> None:
-        super().__init__(name="newcomer")
-        self.calls: list[Call] = []
-        # Beside the machine's clock, where the trouble sets the service's.
-        self.offset_s = 0.0
-        self._port = installation.port
-        self._key_id = key_id
-        self._going_on = threading.Event()
-
-    def run(self) -> None:
-        while not self._going_on.wait(0.002):
-            started = time.monotonic()
-            try:
-                with Raw(self._port) as connection:
-                    answer = connection.call(*self._next(), date=amz_date(self.offset_s))
-                    code = answer.code if answer.body or answer.status == 200 else str(answer.status)
-            except (OSError, EOFError) as error:
-                code = type(error).__name__
-            self.calls.append(Call(started, time.monotonic() - started, code))
-
-    def _next(self) -> tuple[str, dict[str, str]]:
-        """By turns something of the HSM and something of the store."""
-        number = len(self.calls)
-        if number % 2:
-            return "GenerateDataKey", {"KeyId": self._key_id, "KeySpec": "AES_256"}
-        return "UpdateKeyDescription", {"KeyId": self._key_id, "Description": f"at call {number}"}
-
-    def stop(self) -> None:
-        self._going_on.set()
-        self.join()
-
-    def wait_for(self, count: int, code: str = "", since: float | None = None, within_s: float = START_S_MAX) -> None:
-        """Until that many calls that began after now, or a moment, ended with this code."""
-        since = time.monotonic() if since is None else since
-        wait_until(
-            lambda: sum(call.code == code for call in self.calls if call.started >= since) >= count,
-            within_s,
-            f"{count} calls that end with {code or 'success'}",
-        )
-
-    def late_s(self) -> float:
-        """By how much whoever is served may be late here and now: twice the longest that it has taken."""
-        return 2 * max(call.seconds for call in list(self.calls) if not call.code)
-
-    def wait_for_calm(self, within_s: float = START_S_MAX) -> float:
-        """Until it is served call after call; since when."""
-        deadline = time.monotonic() + within_s
-        begun = len(self.calls)
-        while time.monotonic() < deadline:
-            calls = self.calls[begun:]
-            last_bad = max((at for at, call in enumerate(calls) if call.code), default=-1)
-            if len(calls) - last_bad > _CALM_CALLS:
-                return calls[last_bad + 1].started
-            time.sleep(0.02)
-        raise AssertionError(f"it does not serve again: {Counter(call.code for call in self.calls[begun:])}")
-
-
-def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"there were not, within {within_s} s: {what}"
-        time.sleep(0.02)
 
 
 # ── what a process takes ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,27 +87,67 @@ class Scene:
     """What a trouble works with."""
 
     installation: Installation
-    newcomer: Newcomer
-    key_id: str
+    # By region, and of each a key.
+    newcomers: dict[str, Newcomer]
+    keys: dict[str, str]
+    # How long to wait for what a fault would keep from happening.
     patience_s: float
     # When the trouble ended, where it waits for anything after that.
     ended_s: float = 0.0
+
+    @property
+    def newcomer(self) -> Newcomer:
+        """The home region's."""
+        return self.newcomers[REGION]
+
+    @property
+    def key_id(self) -> str:
+        return self.keys[REGION]
 
 
 @dataclass(frozen=True)
 class Trouble:
     """What is done to an installation, and what it may bring.
 
-    That is, which refusals, and how long whoever is refused has waited; how much memory a process may take for it; by
-    which factor newcomers may wait longer, in their 99th percentile; how long it may last until everybody is served again.
+    That is, which refusals, and in which region; how long whoever is refused has waited; how much memory a process may take
+    for it; by which factor newcomers who are not to be refused may wait longer, in the median and in the 99th percentile;
+    how long it may last until everybody is served again.
     """
 
     bring: Callable[[Scene], None]
     refusals: frozenset[str] = frozenset()
+    refused_in: str = REGION
     memory_mib_max: int = 48
+    median_slower_max: float | None = None
     slower_max: float | None = None
     refused_s_max: float | None = None
     recovery_s_max: float | None = None
+
+    def is_to_be_served_in(self, region: str) -> bool:
+        return not self.refusals or region != self.refused_in
+
+
+class Waits(NamedTuple):
+    """What newcomers of a region waited for success, in order: before and after the trouble, and while it lasted."""
+
+    calm: list[float]
+    troubled: list[float]
+
+    def slower(self, share: float) -> float:
+        """By which factor in this quantile."""
+        return _quantile(self.troubled, share) / _quantile(self.calm, share)
+
+    def __str__(self) -> str:
+        return " to ".join(
+            f"{_quantile(seconds, 0.5) * 1000:.0f} and {_quantile(seconds, 0.99) * 1000:.0f} (of {len(seconds)})"
+            if seconds
+            else "nothing"
+            for seconds in self
+        )
+
+
+def _quantile(seconds: list[float], share: float) -> float:
+    return seconds[int(len(seconds) * share)]
 
 
 @dataclass
@@ -184,8 +156,8 @@ class Endured:
 
     acknowledged: int
     refused: Counter[str]
-    calm: list[Call]
-    troubled: list[Call]
+    # By region.
+    waits: dict[str, Waits]
     trouble_s: float
     recovery_s: float
     # The longest that anybody waited for a refusal.
@@ -199,25 +171,23 @@ class Endured:
             f"trouble of {self.trouble_s:.1f} s, serving again {self.recovery_s:.2f} s after it; "
             f"{self.acknowledged} acknowledged, {len(self.lost)} lost; "
             f"refused {dict(self.refused)} in {self.refused_s:.2f} s at most; "
-            f"newcomers' median and 99th percentile {_quantiles(self.calm)} before and after, "
-            f"{_quantiles(self.troubled)} during; "
+            f"newcomers' median and 99th percentile in ms, before and after to during: "
+            f"{', '.join(f'{region} {waits}' for region, waits in self.waits.items())}; "
             f"memory at its peak (MiB) {memory}"
         )
 
 
-def _quantiles(calls: list[Call]) -> str:
-    seconds = sorted(call.seconds for call in calls)
-    if not seconds:
-        return "nothing"
-    return " and ".join(f"{seconds[int(len(seconds) * share)] * 1000:.0f} ms" for share in (0.5, 0.99))
+def _recovery_s(calls: list[Call], ended: float) -> float:
+    """How long after the trouble everybody still waited.
 
-
-def _slower(endured: Endured) -> float:
-    """By which factor newcomers waited longer."""
-    calm, troubled = (
-        sorted(call.seconds for call in calls)[int(len(calls) * 0.99)] for calls in (endured.calm, endured.troubled)
-    )
-    return troubled / calm
+    Until the first answer to a call of each kind that began afterwards; and for every call that was under way when the
+    trouble ended, or began so soon after it that the trouble may be why it waits.
+    """
+    served = {call.operation: call.ended for call in reversed(calls) if call.started >= ended and not call.code}
+    late = [
+        call.ended - max(call.started, ended) for call in calls if call.started < ended + _SOON_S and call.ended > ended
+    ]
+    return max([at - ended for at in served.values()] + late)
 
 
 def prepare(*options: str, python: str = sys.executable) -> Installation:
@@ -228,16 +198,28 @@ def prepare(*options: str, python: str = sys.executable) -> Installation:
     return installation
 
 
+def hsms(installation: Installation) -> dict[str, int]:
+    """The HSMs' process ids, by region."""
+    found = {}
+    for name, pid in installation.pids_of("hsm").items():
+        _, further, below = name.partition("/regions/")
+        found[below.partition("/")[0] if further else REGION] = pid
+    return found
+
+
 @contextmanager
-def asked(installation: Installation, key_id: str, seed: int) -> Iterator[tuple[Ledger, Newcomer]]:
+def asked(installation: Installation, keys: dict[str, str], seed: int) -> Iterator[tuple[Ledger, dict[str, Newcomer]]]:
     """Within, honest clients ask."""
-    newcomer = Newcomer(installation, key_id)
+    newcomers: dict[str, Newcomer] = {}
     with load(installation, seed) as ledger:
-        newcomer.start()
         try:
-            yield ledger, newcomer
+            for region, key_id in keys.items():
+                newcomers[region] = Newcomer(installation.port, key_id, region)
+                newcomers[region].start()
+            yield ledger, newcomers
         finally:
-            newcomer.stop()
+            for newcomer in newcomers.values():
+                newcomer.stop()
 
 
 def endure(installation: Installation, trouble: Trouble, seed: int = 1, patience_s: float = START_S_MAX) -> Endured:
@@ -249,61 +231,99 @@ def endure(installation: Installation, trouble: Trouble, seed: int = 1, patience
     installation.start()
     wait_for_workers(installation, WORKERS)
     with Raw(installation.port) as raw:
-        key_id = raw.call("CreateKey").json["KeyMetadata"]["KeyId"]
+        keys = {
+            region: raw.call("CreateKey", region=region).json["KeyMetadata"]["KeyId"] for region in hsms(installation)
+        }
     before = processes(installation)
     assert len(before) > WORKERS
     watch = MemoryWatch(before.values())
-    with asked(installation, key_id, seed) as (ledger, newcomer):
-        calm = 2 * _CALM_CALLS if trouble.slower_max is None else _CALM_CALLS_COMPARED
-        newcomer.wait_for(calm)
+    with asked(installation, keys, seed) as (ledger, newcomers):
+        calm = 2 * CALM_CALLS if trouble.slower_max is None else _CALM_CALLS_COMPARED
+        _wait_for_all(newcomers, calm)
         held, files = {pid: resident(pid) for pid in before.values()}, _files(before)
         watch.start()
         began = time.monotonic()
         try:
-            scene = Scene(installation, newcomer, key_id, patience_s)
+            scene = Scene(installation, newcomers, keys, max(patience_s, _PATIENCE_CALLS * newcomers[REGION].mean_s()))
             trouble.bring(scene)
             ended = scene.ended_s or time.monotonic()
-            over = newcomer.wait_for_calm(patience_s)
+            over = max(newcomer.wait_for_calm(max(scene.patience_s, START_S_MAX)) for newcomer in newcomers.values())
         finally:
             watch.stop()
-        newcomer.wait_for(calm)
+        _wait_for_all(newcomers, calm)
     assert processes(installation) == before, "it serves again, and without a restart"
     wait_until(lambda: _fewer(_files(before), files), START_S_MAX, "the files open that were open before")
+    refused = [Refused(region, *call) for region, of in newcomers.items() for call in of.calls if call.code]
+    refused += [Refused(REGION, f.started, f.ended, f.operation, _code(f.error)) for f in ledger.failures]
     endured = Endured(
         ledger.acknowledged,
-        Counter(filter(None, (call.code for call in newcomer.calls)))
-        + Counter(_code(f.error) for f in ledger.failures),
-        [call for call in newcomer.calls if call.started < began or call.started > over],
-        [call for call in newcomer.calls if began <= call.started < ended],
+        Counter(one.code for one in refused),
+        {region: _waits(newcomer.calls, began, ended, over) for region, newcomer in newcomers.items()},
         ended - began,
-        max(0.0, over - ended),
-        max(
-            [
-                0.0,
-                *(call.seconds for call in newcomer.calls if call.code),
-                *(f.ended - f.started for f in ledger.failures),
-            ]
-        ),
-        {Path(name).stem: (watch.peaks[pid] - held[pid]) / MIB for name, pid in before.items()},
+        max(_recovery_s(newcomer.calls, ended) for newcomer in newcomers.values()),
+        max((one.ended - one.started for one in refused), default=0.0),
+        {
+            name.removeprefix(f"{installation.home}/"): (watch.peaks[pid] - held[pid]) / MIB
+            for name, pid in before.items()
+        },
         ledger.losses(installation),
     )
     print(endured)
-    assert endured.lost == []
-    if trouble.slower_max is not None:
-        assert _slower(endured) <= trouble.slower_max, f"{_slower(endured):.2f} times as long"
-    late_s = 2 * max(call.seconds for call in endured.calm if not call.code)
-    if trouble.refused_s_max is not None:
-        assert endured.refused_s <= trouble.refused_s_max + late_s
-    if trouble.recovery_s_max is not None:
-        assert endured.recovery_s <= trouble.recovery_s_max + late_s
-    asked_at = [(call.started, call.started + call.seconds, call.code) for call in newcomer.calls if call.code]
-    asked_at += [(f.started, f.ended, _code(f.error)) for f in ledger.failures]
-    stray = [at for at in asked_at if at[2] not in trouble.refusals or at[0] > over or at[1] < began]
+    _require_kept(endured, trouble)
+    stray = [
+        one
+        for one in refused
+        if trouble.is_to_be_served_in(one.region)
+        or one.code not in trouble.refusals
+        or one.started > over
+        or one.ended < began
+    ]
     assert stray == [], f"refused with what is not said, or when nothing was wrong: {stray[:20]} of {len(stray)}"
-    too_much = {name: mib for name, mib in endured.more_mib.items() if mib > trouble.memory_mib_max}
-    assert too_much == {}, f"more than {trouble.memory_mib_max} MiB"
     _require_trail(installation)
     return endured
+
+
+class Refused(NamedTuple):
+    """Whoever was."""
+
+    region: str
+    started: float
+    ended: float
+    operation: str
+    code: str
+
+
+def _wait_for_all(newcomers: dict[str, Newcomer], count: int) -> None:
+    since = time.monotonic()
+    for newcomer in newcomers.values():
+        newcomer.wait_for(count, since=since)
+
+
+def _waits(calls: list[Call], began: float, ended: float, over: float) -> Waits:
+    served = sorted((call.seconds, call.started) for call in calls if not call.code)
+    return Waits(
+        [seconds for seconds, started in served if started < began or started > over],
+        [seconds for seconds, started in served if began <= started < ended],
+    )
+
+
+def _require_kept(endured: Endured, trouble: Trouble) -> None:
+    """What the trouble may bring, and no more."""
+    assert endured.lost == []
+    for region, waits in endured.waits.items():
+        for share, slower_max in ((0.5, trouble.median_slower_max), (0.99, trouble.slower_max)):
+            if slower_max is not None and trouble.is_to_be_served_in(region):
+                slower = waits.slower(share)
+                assert slower <= slower_max, f"{slower:.2f} times as long in {region}, at {share:.0%}"
+    late_s = 2 * max(waits.calm[-1] for waits in endured.waits.values())
+    if trouble.refused_s_max is not None:
+        assert endured.refused_s <= trouble.refused_s_max + late_s, f"refused after {endured.refused_s:.2f} s"
+    if trouble.recovery_s_max is not None:
+        assert endured.recovery_s <= trouble.recovery_s_max + late_s, (
+            f"still waiting {endured.recovery_s:.2f} s after it"
+        )
+    too_much = {name: mib for name, mib in endured.more_mib.items() if mib > trouble.memory_mib_max}
+    assert too_much == {}, f"more than {trouble.memory_mib_max} MiB"
 
 
 def _files(pids: dict[str, int]) -> dict[str, int | None]:

@@ -17,15 +17,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from strongroom.kms.wire.http import BODY_BYTES_MAX
-from strongroom.protocol.regions import REGIONS
 from testkit.installation import REGION, START_S_MAX, Installation
-from testkit.raw import Raw, ask_admin, call_headers, raw_request, signed_headers
-from testkit.workers import stopped
+from testkit.raw import Raw, allow, ask_admin, call_headers, make_user, policy, raw_request, signed_headers
+from testkit.workers import Workers, probe, stopped
 from worlds.bombs import bombs
-from worlds.enduring import WORKERS, Scene, Trouble, wait_until
+from worlds.enduring import WORKERS, Scene, Trouble, hsms, wait_until
 
 HOUR_S: Final = 3600.0
 _HUNDRED_MB: Final = 100_000_000
@@ -250,27 +249,41 @@ _SILENCE_S_MAX: Final = 5.0
 _RECOVERY_S_MAX: Final = 2.0
 
 
-def hsm_stands_still(seconds: float, crowd: int) -> Trouble:
-    """SIGSTOP: it neither answers nor ends. Every call is refused in time, also of a crowd, and the probe says so."""
+def hsm_stands_still(seconds: float, crowd: int, region: str = REGION, **promises: float) -> Trouble:
+    """SIGSTOP: it neither answers nor ends. Whoever asks in its region is refused in time, also a crowd; nobody else is.
+
+    But who a caller is that was not known yet, the home region's HSM alone can say.
+    """
 
     def bring(scene: Scene) -> None:
+        unknown = _callers_not_known_yet(scene)
         late_s = scene.newcomer.late_s()
-        with stopped(scene.installation.pid_of("hsm")):
+        with stopped(hsms(scene.installation)[region]):
             began = time.monotonic()
-            scene.newcomer.wait_for(1, "DependencyTimeoutException", within_s=scene.patience_s)
-            wait_until(lambda: not scene.installation.is_ready(), scene.patience_s, "a probe that says no")
-            _ask_in_vain(scene, crowd, late_s)
+            wait_until(lambda: not _is_ready(scene, region), scene.patience_s, "a probe that says no")
+            _ask_in_vain(scene, crowd, late_s, region)
+            _require_asked_elsewhere(scene, region, unknown, "DependencyTimeoutException" if region == REGION else "")
+            scene.newcomers[region].wait_for(1, "DependencyTimeoutException", began, scene.patience_s)
             time.sleep(max(0.0, seconds - (time.monotonic() - began)))
         scene.ended_s = time.monotonic()
-        wait_until(scene.installation.is_ready, scene.patience_s, "a probe that says yes")
+        wait_until(lambda: _is_ready(scene, region), scene.patience_s, "a probe that says yes")
+        _require_asked_elsewhere(scene, region, unknown, "")
 
     silent = frozenset({"DependencyTimeoutException", "KMSInternalException"})
-    return Trouble(bring, silent, refused_s_max=_SILENCE_S_MAX, recovery_s_max=_RECOVERY_S_MAX)
+    return Trouble(
+        bring, silent, refused_in=region, refused_s_max=_SILENCE_S_MAX, recovery_s_max=_RECOVERY_S_MAX, **promises
+    )
 
 
-def _ask_in_vain(scene: Scene, crowd: int, late_s: float, region: str = REGION, key_id: str = "") -> None:
+def _is_ready(scene: Scene, region: str) -> bool:
+    with Raw(scene.installation.port) as raw:
+        raw.send(probe(raw.host, f"/readyz/{region}".encode()))
+        return raw.read_answer().status == 200
+
+
+def _ask_in_vain(scene: Scene, crowd: int, late_s: float, region: str) -> None:
     """All at once; each is told in time that the HSM does not answer."""
-    body = {"KeyId": key_id or scene.key_id, "KeySpec": "AES_256"}
+    body = {"KeyId": scene.keys[region], "KeySpec": "AES_256"}
     with ExitStack() as stack:
         asking = [stack.enter_context(Raw(scene.installation.port)) for _ in range(crowd)]
         sent = []
@@ -279,26 +292,45 @@ def _ask_in_vain(scene: Scene, crowd: int, late_s: float, region: str = REGION, 
             sent.append(time.monotonic())
             one.send(request)
         for one, since in zip(asking, sent, strict=True):
-            answer, waited = one.read_answer(), time.monotonic() - since
+            try:
+                answer, waited = one.read_answer(scene.patience_s), time.monotonic() - since
+            except TimeoutError:
+                raise AssertionError("whoever asks a silent HSM is never refused") from None
             assert answer.code == "DependencyTimeoutException", f"after {waited:.2f} s: {answer}"
             # Those before it in this list were read first.
             assert waited <= _SILENCE_S_MAX + late_s + (sent[-1] - sent[0]), f"after {waited:.2f} s"
 
 
-def hsm_of_another_region_stands_still(seconds: float, crowd: int, *, slower_max: float | None = None) -> Trouble:
-    """One of several: nobody is refused but who asks in its region."""
+def _callers_not_known_yet(scene: Scene) -> list[dict[str, Any]]:
+    """How requests of two are signed who never asked; afterwards, every worker knows the newcomers."""
+    user = make_user(scene.installation, "somebody", policy(allow("kms:*")))
+    sts = scene.installation.sts()
+    session = sts.get_session_token()["Credentials"]
+    sts.close()
+    with Workers(scene.installation, WORKERS) as workers:
+        assert all(answer.status == 200 for answer in workers.ask_all("ListKeys"))
+    return [
+        {"access_key_id": user.access_key_id, "secret": user.secret},
+        {
+            "access_key_id": session["AccessKeyId"],
+            "secret": session["SecretAccessKey"],
+            "extra": [(b"X-Amz-Security-Token", session["SessionToken"].encode())],
+        },
+    ]
 
-    def bring(scene: Scene) -> None:
-        others = [name for name in scene.installation.pids_of("hsm") if "/regions/" in name]
-        (region,) = [name for name in REGIONS if f"/regions/{name}/" in others[0]]
+
+def _require_asked_elsewhere(scene: Scene, region: str, callers: list[dict[str, Any]], code: str) -> None:
+    """All at once, in the other regions."""
+
+    def ask(name: str, signing: dict[str, Any]) -> str:
         with Raw(scene.installation.port) as raw:
-            key_id = raw.call("CreateKey", region=region).json["KeyMetadata"]["KeyId"]
-        with stopped(scene.installation.pids_of("hsm")[others[0]]):
-            began, late_s = time.monotonic(), scene.newcomer.late_s()
-            while time.monotonic() - began < seconds:
-                _ask_in_vain(scene, crowd, late_s, region, key_id)
+            body = {"KeyId": scene.keys[name], "KeySpec": "AES_256"}
+            return raw.call("GenerateDataKey", body, region=name, **signing).code
 
-    return Trouble(bring, slower_max=slower_max)
+    asked = [(name, signing) for name in scene.keys if name != region for signing in callers]
+    with ThreadPoolExecutor(max(1, len(asked))) as pool:
+        codes = list(pool.map(lambda one: ask(*one), asked))
+    assert codes == [code] * len(asked)
 
 
 def full_disk(disk: Path, times: int, *, refused_share: float, on_reserve: int) -> Trouble:
@@ -407,7 +439,7 @@ def set_clock(installation: Installation, offset_s: float) -> None:
 
 def _set_clocks(installation: Installation, scene: Scene, offset_s: float) -> None:
     set_clock(installation, offset_s)
-    scene.newcomer.offset_s = offset_s
+    scene.newcomer.set_clock(offset_s)
 
 
 def _is_held(installation: Installation) -> bool:
