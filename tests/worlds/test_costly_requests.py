@@ -1,12 +1,14 @@
 """What a stranger's request may cost: of a huge body a mebibyte is read, and no bomb takes fifty milliseconds.
 
-Read is what the worker's processes had from the kernel, taken is their CPU: both are the same on a machine that has other
-things to do. How the checks were seen to fail: the planted faults at the end.
+Read is what the worker's processes had from the kernel, taken is their CPU: both hardly depend on what else a machine has
+to do. How fast it is at all, a loop beside each bomb says; a campaign holds the bombs to the figure as it is. How the
+checks were seen to fail: the planted faults at the end.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +26,8 @@ from worlds.enduring import MIB
 # threats.md 4, 23.
 READ_BYTES_MAX: Final = MIB
 CPU_MS_MAX: Final = 50.0
+# What `_loop_ms` is on the machine that the figure is for.
+LOOP_MS: Final = 2.6
 # The cheapest counts: what else a processor does makes the others dearer.
 TIMES: Final = 3
 HUNDRED_MB: Final = 100_000_000
@@ -88,10 +92,19 @@ def test_of_a_body_of_a_hundred_megabytes_hardly_anything_is_read(installation: 
 # ── bombs ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _require_cheap(installation: Installation, key_id: str) -> None:
+def _loop_ms() -> float:
+    """The CPU time of a loop that is always the same."""
+    began, total = time.thread_time(), 0
+    for number in range(100_000):
+        total += number & 7
+    return (time.thread_time() - began) * 1e3
+
+
+def _require_cheap(installation: Installation, key_id: str, *, as_it_is: bool = False) -> None:
+    """To the figure `as_it_is`, or as much longer as a loop takes longer beside a bomb."""
     pid, costs = installation.pid_of("kms"), {}
     for bomb in bombs(key_id):
-        spent = []
+        spent, slower = [], 1.0
         for _ in range(TIMES):
             with Raw(installation.port) as raw:
                 sent = bomb.signed_for(raw)
@@ -100,15 +113,21 @@ def _require_cheap(installation: Installation, key_id: str) -> None:
                 answer = raw.read_answer()
                 spent.append(_cpu_ms(pid) - before)
             assert answer.status < 500, f"{bomb.name}: {answer}"
-        costs[bomb.name] = min(spent)
-    for name, cost in sorted(costs.items(), key=lambda one: -one[1]):
-        print(f"{cost:6.1f} ms  {name}")
-    dear = {name: cost for name, cost in costs.items() if cost > CPU_MS_MAX}
+            slower = max(slower, _loop_ms() / LOOP_MS)
+        costs[bomb.name] = min(spent), CPU_MS_MAX * (1.0 if as_it_is else slower)
+    for name, (cost, cost_max) in sorted(costs.items(), key=lambda one: -one[1][0]):
+        print(f"{cost:6.1f} ms of {cost_max:.1f}  {name}")
+    dear = {name: cost for name, (cost, cost_max) in costs.items() if cost > cost_max}
     assert dear == {}, "milliseconds of CPU"
 
 
 def test_no_bomb_takes_fifty_milliseconds(installation: Installation, key_id: str) -> None:
     _require_cheap(installation, key_id)
+
+
+@pytest.mark.campaign
+def test_no_bomb_takes_fifty_milliseconds_as_they_are(installation: Installation, key_id: str) -> None:
+    _require_cheap(installation, key_id, as_it_is=True)
 
 
 # ── the checks themselves ───────────────────────────────────────────────────────────────────────────────────────────────
