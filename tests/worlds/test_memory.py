@@ -2,7 +2,8 @@
 
 The tests open the sealed state themselves (testkit.sealed_state) and so know domain key, HBKs and derived keys without
 any switch inside the HSM. The HSM is searched outside its arena, which the kernel shows to nobody, while it stands
-between two frames; the service and the files at any moment.
+between two frames; the service and the files at any moment. The service has what it passes on, and nothing else: no key
+that makes or opens a blob, no data key that went out wrapped only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -55,6 +56,7 @@ from testkit.memory import (
 )
 from testkit.sealed_state import SealedState, derived_key, open_blob
 from worlds.every_command import KINDS, Given, Host, Kind, bindings
+from worlds.leaks import LEAKS
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
 
@@ -67,6 +69,21 @@ ALLOCATOR = {
 BURST = 64
 _MADE_KEPT = 200
 _FRAMES_A_SESSION = 100
+# A burst may be split, by a chore of the service or a busy machine, and is repeated then: most are whole.
+_TRIES = 30
+_SINGLES_A_SERVICE_SCAN = 20
+
+
+class Made(NamedTuple):
+    """`passed`: the service passed it on and so had it."""
+
+    name: str
+    secret: bytes
+    passed: bool
+
+    @property
+    def is_key(self) -> bool:
+        return self.name.startswith(("derived key", "HBK"))
 
 
 class Scene:
@@ -82,20 +99,22 @@ class Scene:
         store_key = self.state.store_key(self.store)
         # What may be nowhere but in the arena; and what the service may know as well, since it passes it on.
         self._lasting = {**lasting, "store key": store_key}
+        self._lasting_for_service = lasting
         self.for_hsm = Needles(self._lasting)
-        self.for_service = Needles(lasting)
+        self.for_service = Needles(self._lasting_for_service)
         self.for_files = Needles(
             {name: secret for name, secret in lasting.items() if name != "seal secret"}, deep=False
         )
         self.hbks: dict[str, bytes] = {}
         self.operations: Counter[str] = Counter()
-        # Every derived key and data key; the HSM is searched for the last ones of them, the files for all.
-        self.made: list[tuple[str, bytes]] = []
+        # Every derived key and data key; both processes are searched for the last ones of them, the files for all.
+        self.made: list[Made] = []
         self._forgotten = 0
         self.hits: list[Hit] = []
-        self.scans = 0
+        self.scans = self.service_scans = 0
         # Nothing becomes a needle after the first scan that was a secret before it.
         self._scan = RepeatedScan(installation.pid_of("hsm"))
+        self._service_scan = RepeatedScan(installation.pid_of("kms"))
         self.blobs: list[tuple[str, bytes, bytes]] = []
         self.keys = [self.create_key(), self.create_key()]
 
@@ -108,20 +127,31 @@ class Scene:
             if ekt.key_id not in self.hbks:
                 self.hbks[ekt.key_id] = ekt.hbk
                 self.keep(f"HBK of {ekt.key_id}", ekt.hbk)
+                self._lasting_for_service[f"HBK of {ekt.key_id}"] = ekt.hbk
                 for needles in (self.for_service, self.for_files):
                     needles.add(f"HBK of {ekt.key_id}", ekt.hbk)
         assert key_id in self.hbks
         return key_id
 
-    def learn(self, operation: str, key_id: str, blob: bytes, plaintext: bytes | None) -> None:
-        """Take note of a blob; what we believe is its derived key is the one that opens it."""
+    def learn(self, operation: str, key_id: str, blob: bytes, plaintext: bytes | None, *, passed: bool = True) -> None:
+        """Take note of a blob; what we believe is its derived key is the one that opens it.
+
+        `passed` is what it holds; of what is encrypted anew, that was said when it was learnt first.
+        """
         opened = open_blob(self.hbks[key_id], key_id, blob, CONTEXT)
         assert plaintext is None or opened == plaintext
         key = derived_key(self.hbks[key_id], blob)
-        self.made += [(f"derived key ({operation})", key), (f"data key ({operation})", opened[:64])]
-        for name, secret in self.made[-2:]:
-            self.for_hsm.add(name, secret, deep=secret is key)
+        self.learn_secret(Made(f"derived key ({operation})", key, passed=False))
+        self.learn_secret(Made(f"data key ({operation})", opened[:64], passed))
         self.blobs.append((key_id, blob, opened))
+
+    def learn_secret(self, made: Made) -> None:
+        self.made.append(made)
+        self._seek(made)
+
+    def _seek(self, made: Made) -> None:
+        for needles in (self.for_hsm, *(() if made.passed else (self.for_service,))):
+            needles.add(made.name, made.secret, deep=made.is_key)
 
     def sealed_store_key(self) -> bytes:
         with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as connection:
@@ -138,7 +168,7 @@ class Scene:
     def generate_data_key_without_plaintext(self) -> None:
         key_id = self.keys[1]
         made = self.kms.generate_data_key_without_plaintext(KeyId=key_id, NumberOfBytes=48, EncryptionContext=CONTEXT)
-        self.learn("GenerateDataKeyWithoutPlaintext", key_id, made["CiphertextBlob"], None)
+        self.learn("GenerateDataKeyWithoutPlaintext", key_id, made["CiphertextBlob"], None, passed=False)
 
     def encrypt(self) -> None:
         key_id, plaintext = self.keys[0], secrets.token_bytes(200)
@@ -232,6 +262,16 @@ class Scene:
         # The second frame is the one that asks for the counters.
         return (after[0] - before[0], after[1] - before[1]) == (2, BURST + 1)
 
+    def whole_burst(self, kind: str) -> int:
+        """So many bursts, each with a look at both processes, until one reached the HSM in one frame."""
+        for tried in range(1, _TRIES + 1):
+            whole = self.burst(kind)
+            self.scan_hsm(f"64 x {kind}")
+            self.scan_service(f"64 x {kind}")
+            if whole:
+                return tried
+        raise AssertionError(f"of {_TRIES} bursts of {kind} none reached the HSM in one frame")
+
     def counters(self) -> tuple[int, int]:
         hsm = ask(self.installation.home, "status")["hsm"]
         return hsm["frames"], hsm["commands"]
@@ -247,32 +287,37 @@ class Scene:
         """Memory is bounded: what was clean after many frames cannot come back."""
         if len(self.made) - self._forgotten > 3 * _MADE_KEPT:
             self._forgotten = len(self.made) - _MADE_KEPT
-            self.for_hsm = Needles(self._lasting)
-            for name, secret in self.made[self._forgotten :]:
-                self.for_hsm.add(name, secret, deep=name.startswith("derived"))
+            self.for_hsm, self.for_service = Needles(self._lasting), Needles(self._lasting_for_service)
+            for made in self.made[self._forgotten :]:
+                self._seek(made)
 
     def scan_hsm(self, after: str) -> None:
         self._forget_old()
         pid = self.installation.pid_of("hsm")
         with between_frames(pid):
             report = self._scan.scan(self.for_hsm)
-        assert report.bytes_read > 8 << 20
+        self._note("the HSM", after, report)
         self.scans += 1
-        self.hits += report.hits
-        for hit in report.hits:
-            print(f"after {after}: {hit}")
         if self.scans % 250 == 0:
             print(f"{self.scans} scans, {len(self.hits)} hits; {sum(self.operations.values())} operations", flush=True)
 
-    def scan_service(self) -> Report:
-        return scan_process(self.installation.pid_of("kms"), self.for_service)
+    def scan_service(self, after: str) -> None:
+        self._forget_old()
+        self._note("the service", after, self._service_scan.scan(self.for_service))
+        self.service_scans += 1
+
+    def _note(self, where: str, after: str, report: Report) -> None:
+        assert report.bytes_read > 8 << 20, where
+        self.hits += report.hits
+        for hit in report.hits:
+            print(f"in {where}, after {after}: {hit}")
 
     def scan_files(self) -> Report:
         places = [entry for entry in self.installation.home.iterdir() if entry.name != "seal"]
         report = scan_files([*places, self.installation.output], self.for_files)
         for at in range(0, len(self.made), 2 * _MADE_KEPT):
             some = Needles(
-                {f"{name} {n}": secret for n, (name, secret) in enumerate(self.made[at : at + 2 * _MADE_KEPT])},
+                {f"{made.name} {n}": made.secret for n, made in enumerate(self.made[at : at + 2 * _MADE_KEPT])},
                 deep=False,
             )
             report.hits += scan_files([*places, self.installation.output], some).hits
@@ -298,19 +343,19 @@ def _learn_frame(
         assert refused == kind.refused, (command, answer)
         match command:
             case SealColumn():
-                scene.for_hsm.add(f"value ({name})", command.value[:64], deep=False)
+                scene.learn_secret(Made(f"value ({name})", command.value[:64], passed=False))
             case Encrypt():
-                scene.for_hsm.add(f"plaintext ({name})", command.plaintext[:64], deep=False)
+                scene.learn_secret(Made(f"plaintext ({name})", command.plaintext[:64], passed=False))
         match answer:
             case DataKeyAnswer():
-                scene.learn(name, keys[command.key].key_id, answer.blob, answer.plaintext)
+                scene.learn(name, keys[command.key].key_id, answer.blob, answer.plaintext, passed=False)
             case CiphertextAnswer():
                 key = command.key if isinstance(command, Encrypt) else command.destination_key
-                scene.learn(name, keys[key].key_id, answer.blob, None)
+                scene.learn(name, keys[key].key_id, answer.blob, None)  # Of what it holds, above or before.
             case PlaintextAnswer() if isinstance(command, GenerateRandom):
-                scene.for_hsm.add("random bytes", answer.plaintext, deep=False)
+                scene.learn_secret(Made("random bytes", answer.plaintext, passed=False))
             case HbkAnswer():
-                scene.for_hsm.add("HBK made in a frame", scene.state.open_ekt(answer.ekt).hbk)
+                scene.learn_secret(Made("HBK made in a frame", scene.state.open_ekt(answer.ekt).hbk, passed=False))
 
 
 def _at_once(installation: Installation, action: str, bodies: list[bytes]) -> list[tuple[int, dict[str, Any]]]:
@@ -386,31 +431,29 @@ def scene() -> Iterator[Scene]:
 def _work(scene: Scene, operations: int, bursts: tuple[str, ...], frames: int, of_one_kind: int = 0) -> None:
     """Operations one by one with a scan after each, then bursts, then frames of our own, likewise."""
     scene.hits.clear()
-    scene.scans = 0
+    scene.scans = scene.service_scans = 0
     done = 0
     for name, operation in scene.single():
         operation()
         scene.operations[name] += 1
         done += 1
         scene.scan_hsm(name)
+        if done % _SINGLES_A_SERVICE_SCAN == 0:
+            scene.scan_service(name)
         if done >= operations:
             break
-    whole_frames = 0
-    for kind in bursts:
-        whole_frames += scene.burst(kind)
-        scene.scan_hsm(f"64 x {kind}")
+    tried = sum(map(scene.whole_burst, bursts))
     _own_frames(scene, frames, of_one_kind)
+    scene.scan_service("all of it")
     print(
-        f"{done} single operations, {len(bursts)} bursts of 64 ({whole_frames} as one frame), "
+        f"{done} single operations, {tried} bursts of 64 ({len(bursts)} as one frame), "
         f"{frames} frames of 64 and {frames} of 1 of our own, {of_one_kind} of 64 of each of {len(KINDS)} kinds: "
-        f"{scene.scans} scans, {len(scene.hits)} hits; {dict(scene.operations)}"
+        f"{scene.scans} scans of the HSM and {scene.service_scans} of the service, {len(scene.hits)} hits; "
+        f"{dict(scene.operations)}"
     )
     assert not scene.hits, scene.hits[:10]
-    # A burst may be split by a chore of the service or a busy machine; frames of our own are of 64 whatever happens.
-    service, files = scene.scan_service(), scene.scan_files()
-    assert not service.hits, service.hits[:10]
+    files = scene.scan_files()
     assert not files.hits, files.hits[:10]
-    assert service.bytes_read > 8 << 20
     assert files.bytes_read > 0
 
 
@@ -646,3 +689,18 @@ def test_without_the_measures_the_same_scan_is_full_of_keys(tmp_path: Path) -> N
         assert len(scene.hits) > 10
     finally:
         careless.destroy()
+
+
+@pytest.mark.long
+def test_a_data_key_that_the_service_was_not_to_have_is_found_there() -> None:
+    leaking = Installation()
+    try:
+        LEAKS["a data key that nobody asked for and the service keeps"].plant(leaking)
+        scene = Scene(leaking.start())
+        scene.scan_service("the start")
+        assert scene.hits == []
+        scene.generate_data_key_without_plaintext()
+        scene.scan_service("GenerateDataKeyWithoutPlaintext")
+        assert {hit.secret for hit in scene.hits} == {"data key (GenerateDataKeyWithoutPlaintext)"}
+    finally:
+        leaking.destroy()
