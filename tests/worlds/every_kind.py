@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 from testkit.identities import ROOT, arn_of, document, fresh, statement
 from testkit.installation import Installation
-from testkit.raw import Answer, RawKms, b64, call_headers, key_arn
+from testkit.raw import Answer, RawKms, admin_line, ask_admin, ask_iam, b64, call_headers, key_arn
 from testkit.sealed_state import SealedState, derived_key, open_blob
 from testkit.sessions import trusting
 from testkit.web_identities import NAME, Issuer, provider
@@ -47,7 +47,7 @@ _KMS: Final = (
     *("GenerateDataKeyWithoutPlaintext", "ReEncrypt", "GenerateRandom", "GetKeyLastUsage", "CreateGrant"),
     *("ListGrants", "ListRetirableGrants", "RevokeGrant", "CreateGrant", "RetireGrant", "DisableKey", "EnableKey"),
 )
-_KMS_END: Final = ("ScheduleKeyDeletion", "CancelKeyDeletion")
+_KMS_END: Final = ("ScheduleKeyDeletion", "CancelKeyDeletion", "ScheduleKeyDeletion")
 _IAM: Final = (
     *("CreateUser", "GetUser", "ListUsers", "UpdateUser", "TagUser", "ListUserTags", "UntagUser", "PutUserPolicy"),
     *("GetUserPolicy", "ListUserPolicies", "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey"),
@@ -381,6 +381,28 @@ def with_an_issuer(installation: Installation) -> Issuer:
     (folder / "cluster.json").write_text(json.dumps(issuer.key_set()))
     (installation.home / "identity-providers.toml").write_text(provider("cluster.json"))
     return issuer
+
+
+def as_operator(lives: Lives) -> Iterator[str]:
+    """What a life does not do: an account comes and goes, by commands that nobody signs; yields like a life."""
+    installation, ledger = lives.installation, lives.ledger
+    account = f"{int.from_bytes(os.urandom(4)):012}"
+    made = ask_admin(installation, "create-account", account=account, name=fresh("account"))
+    ledger.keep("secret (create-account)", made["secret_access_key"].encode(), passed=True)
+    yield "create-account"
+    again = json.dumps({"command": "create-account", "arguments": {"account": account, "name": fresh("account")}})
+    assert "error" in admin_line(installation, again.encode())
+    yield "create-account, refused"
+    user = {"UserName": made["user"]}
+    key = ask_iam(installation, "CreateAccessKey", account, **user)["AccessKey"]
+    ledger.keep("secret (CreateAccessKey by an operator)", key["SecretAccessKey"].encode(), passed=True)
+    yield "CreateAccessKey by an operator"
+    for key_id in (made["access_key_id"], key["AccessKeyId"]):
+        ask_iam(installation, "DeleteAccessKey", account, **user, AccessKeyId=key_id)
+    ask_iam(installation, "DeleteUserPolicy", account, **user, PolicyName="AdministratorAccess")
+    ask_iam(installation, "DeleteUser", account, **user)
+    ask_admin(installation, "delete-account", account=account)
+    yield "delete-account"
 
 
 def operations() -> set[str]:
