@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from testkit.installation import Installation
 from testkit.planting import plant, plant_after
 
-HSM, SERVICE, FILES, HELD = "the HSM", "the service", "a file", "held"
+HSM, SERVICE, FILES, HELD, NEWEST = "the HSM", "the service", "a file", "held", "newest"
 
 
 class Leak(NamedTuple):
@@ -80,6 +80,7 @@ async def generate(*of, **more):
     _kept.append(answer)
     return answer
 """
+_KEEPS_THE_NEWEST: Final = "\nimport collections\n" + _KEEPS_DATA_KEYS.replace("= []", "= collections.deque(maxlen=8)")
 _ENCRYPT: Final = "kms/operations/encrypt.py"
 _PLAINTEXT: Final = "    plaintext = request.Plaintext\n"
 _MATERIAL: Final = "    call.key_material_id = entry.current.material_id\n"
@@ -103,6 +104,9 @@ LEAKS: Final = {
     ),
     "data keys that the service keeps": Leak(
         HELD, "data key", additions=(("kms/operations/data_keys.py", _KEEPS_DATA_KEYS),)
+    ),
+    "the newest data keys that the service keeps": Leak(
+        NEWEST, "data key", additions=(("kms/operations/data_keys.py", _KEEPS_THE_NEWEST),)
     ),
     "headers of who is forgotten, kept with his secret": Leak(
         HELD, "secret", changes=(("kms/dispatch.py", "            self._verifier.forget()\n", "            pass\n"),)

@@ -1,8 +1,9 @@
 """After an answer of whatever kind, nothing secret is where it may not be: HSM, service, store, log, trail, backup.
 
-Lives of all operations, refused ones included, are lived one after the other (`worlds/every_kind.py`); after some
-answers, or after each, both processes are searched by root, and at the end everything is searched for everything
-(`worlds/watched_memory.py`). Frames of 64 commands, and the HSM's commands one by one, are `worlds/test_memory.py`'s.
+Lives of all operations, refused ones included, are lived one after the other, and operators' commands behind each
+(`worlds/every_kind.py`); after some answers, or after each, both processes are searched by root, and at the end everything
+is searched for everything (`worlds/watched_memory.py`). Frames of 64 commands, and the HSM's commands one by one, are
+`worlds/test_memory.py`'s.
 
 How the checks were seen to fail: `test_what_is_kept_or_written_down_is_found`.
 """
@@ -13,6 +14,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -23,17 +25,21 @@ from strongroom.kms.identities.sts.table import TABLE as STS
 from strongroom.kms.operations.table import TABLE as KMS
 from testkit.installation import START_S_MAX, Installation
 from worlds.enduring import wait_until
-from worlds.every_kind import NEVER_SUCCEED, Lives, live_whole, operations, with_an_issuer
-from worlds.leaks import HELD, HSM, LEAKS, QUICK, SERVICE, Leak
+from worlds.every_kind import NEVER_SUCCEED, Lives, as_operator, live_whole, operations, with_an_issuer
+from worlds.leaks import HELD, HSM, LEAKS, NEWEST, QUICK, SERVICE, Leak
 from worlds.watched_memory import Watch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads another process's memory")
 
 # What was passed on is freed and not wiped, so that the heap has some of it, until it is used again. What is kept stays.
 STAYED_SHARE_MAX: Final = 0.5
-# Of so many at the least, a share says something; so many lives use the heap again.
-_PASSED_MIN: Final = 4
+# Of so many at the least, a share says something; of a life, five data keys and five secrets pass. So many lives use the
+# heap again.
+_PASSED_MIN: Final = 12
+_LIVES_BEFORE: Final = 3
 _LIVES_AFTERWARDS: Final = 3
+# The last one may lie where nothing else was put since.
+NEWEST_KEPT_MAX: Final = 1
 # What a leak of either process is looked for after.
 _LOOKED_AFTER: Final = frozenset({"GenerateDataKey", "Encrypt", "GenerateDataKeyWithoutPlaintext", "CreateAccessKey"})
 
@@ -82,7 +88,7 @@ def _live(lives: Lives, watch: Watch, count: int, each: int) -> None:
     """So many lives; both processes are searched after each so-many-th answer, another one in each life."""
     answered = 0
     for number in range(1, count + 1):
-        for kind in lives.live():
+        for kind in chain(lives.live(), as_operator(lives)):
             answered += 1
             if answered % each == 0:
                 watch.look(kind)
@@ -120,6 +126,12 @@ def test_a_life_has_all_operations_that_there_are() -> None:
     assert operations() == {*KMS, *IAM, *STS}
 
 
+@pytest.mark.long
+def test_the_newest_that_passed_are_not_kept_by_the_service() -> None:
+    with _lives() as lives:
+        assert max(Watch(lives).newest_kept().values()) <= NEWEST_KEPT_MAX
+
+
 def test_nothing_secret_is_left_behind_by_any_kind_of_request() -> None:
     _require_clean(3, 53)
 
@@ -147,9 +159,11 @@ def _places(leak: Leak) -> list[tuple[str, str]]:
     with _lives(leak) as lives:
         watch = Watch(lives)
         if leak.where == HELD:
-            for _ in range(_PASSED_MIN):
+            for _ in range(_LIVES_BEFORE):
                 live_whole(lives)
             return [(name, "") for name in _held(watch, lives)]
+        if leak.where == NEWEST:
+            return [(name, "") for name, whole in watch.newest_kept().items() if whole > NEWEST_KEPT_MAX]
         for kind in lives.live():
             if leak.where in {HSM, SERVICE} and kind in _LOOKED_AFTER and watch.look(kind):
                 return [(hit.secret, "") for where, hit in watch.hits if where.startswith(leak.where)]

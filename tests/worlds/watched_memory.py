@@ -9,23 +9,37 @@
 | encryption contexts | not looked for | not looked for | the audit trail |
 
 What passes is not wiped in the service (SECURITY.md), so it is counted what of it is still there: whoever keeps it has
-all of it, a heap that is used again has some.
+all of it, a heap that is used again has some. Who keeps the newest only has none of the older, so of some that are followed
+by many requests that bring nothing secret it is asked whether the newest are there, whole, and so every time.
 """
 
 from __future__ import annotations
 
+import base64
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
-from testkit.memory import Hit, Needles, RepeatedScan, Report, between_frames, scan_files, scan_process
+from testkit.memory import Hit, Needles, RepeatedScan, Report, between_frames, forms_of, scan_files, scan_process
+from testkit.raw import b64
 from testkit.sealed_state import recovery_secrets
-from worlds.every_kind import Lives, Secret
+from worlds.every_kind import OWNER, Body, Lives, Secret
 
 # A scan looks for what lasts and for so many, to three times so many, of the newest of the rest; the last one for all.
 _NEWEST: Final = 150
 _AT_ONCE: Final = 1000
+# So many times, so many that pass of each kind are followed by so many requests in which nothing of their kind passes.
+_ROUNDS: Final = 5
+_NEWEST_PASSED: Final = 8
+_FOLLOWING: Final = 200
+_NOTHING_PASSES: Final[tuple[tuple[str, str], ...]] = (
+    *(("kms", name) for name in ("DescribeKey", "ListKeys", "GetKeyPolicy", "ListAliases", "ListResourceTags")),
+    *(("iam", name) for name in ("ListUsers", "ListRoles", "ListPolicies", "GetAccountSummary")),
+    ("sts", "GetCallerIdentity"),
+)
 
 
 class _Wanted:
@@ -137,6 +151,40 @@ class Watch:
         passed = Counter(_kind(secret.name) for secret in secrets if secret.passed)
         left = Counter(map(_kind, stayed))
         return {name: (left[name], count) for name, count in passed.items()}
+
+    def newest_kept(self) -> dict[str, int]:
+        """Of each kind: how many of those that passed last were whole in the service's memory, in every round."""
+        rounds = [self._newest_whole() for _ in range(_ROUNDS)]
+        print(f"of the newest {_NEWEST_PASSED} that passed, whole in the service's memory: {rounds}")
+        return {kind: min(whole[kind] for whole in rounds) for kind in rounds[0]}
+
+    def _newest_whole(self) -> dict[str, int]:
+        ask, steady = self._lives.caller.ask, self._lives.steady
+        passed: dict[str, list[bytes]] = {"plaintext": [], "data key": [], "random bytes": []}
+        for _ in range(_NEWEST_PASSED):
+            passed["plaintext"].append(os.urandom(64))
+            encrypted: Body = {"KeyId": steady, "Plaintext": b64(passed["plaintext"][-1])}
+            for kind, operation, body in (
+                ("", "Encrypt", encrypted),
+                ("data key", "GenerateDataKey", {"KeyId": steady, "KeySpec": "AES_256"}),
+                ("random bytes", "GenerateRandom", {"NumberOfBytes": 48}),
+            ):
+                answer = ask("kms", operation, body, OWNER).json
+                if kind:
+                    passed[kind].append(base64.b64decode(answer["Plaintext"]))
+        for _, (service, operation) in zip(range(_FOLLOWING), cycle(_NOTHING_PASSES), strict=False):
+            of_key = {"KeyId": steady, "PolicyName": "default"} if operation != "ListAliases" else {}
+            answered = ask(service, operation, of_key if service == "kms" else {}, OWNER)
+            assert answered.status == 200, answered
+        return {kind: self._whole_from_the_last(secrets) for kind, secrets in passed.items()}
+
+    def _whole_from_the_last(self, secrets: list[bytes]) -> int:
+        """How many of them, from the last one on, are in the service's memory from their first to their last byte."""
+        wanted = {str(number): secret for number, secret in enumerate(reversed(secrets))}
+        lengths = {name: {(form, len(text)) for form, text in forms_of(secret)} for name, secret in wanted.items()}
+        hits = scan_process(self._installation.pid_of("kms"), Needles(wanted, deep=False)).hits
+        whole = {hit.secret for hit in hits if (hit.form, hit.length) in lengths[hit.secret]}
+        return next((number for number, name in enumerate(wanted) if name not in whole), len(wanted))
 
     def _note(self, where: str, report: Report) -> None:
         assert report.bytes_read > (0 if where == "a file" else 8 << 20), where
