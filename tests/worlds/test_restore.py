@@ -38,6 +38,8 @@ class Backup(NamedTuple):
     aliases: dict[str, str]
     disabled: str
     heads: int
+    # By whose start a promise is scaled: it knows nothing of a restore.
+    lost: Installation
 
 
 def _fill(kms: Any) -> tuple[dict[str, bytes], dict[str, str], str]:
@@ -76,7 +78,7 @@ def _back_up(root: Path) -> Backup:
         heads = len((files / "service" / "audit" / "heads.jsonl").read_bytes().splitlines())
     finally:
         lost.destroy()
-    return Backup(files, root / "bundle", root / "share", blobs, aliases, disabled, heads)
+    return Backup(files, root / "bundle", root / "share", blobs, aliases, disabled, heads, lost)
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +159,11 @@ def test_a_lost_machine_comes_back_from_its_backup_and_the_recovery_files(copy: 
     assert done.returncode == 0, done.stderr
     copy.start()
     served = time.monotonic()
-    print(f"restored in {restored - started:.2f} s, serving {served - restored:.2f} s later")
-    assert served - started < copy.late_s(RESTORE_S_MAX)
+    late_s = backup.lost.late_s(RESTORE_S_MAX)
+    print(
+        f"restored in {restored - started:.2f} s, served {served - restored:.2f} s later; late is over {late_s:.0f} s"
+    )
+    assert served - started < late_s
     _require_everything(copy, backup)
     _require_whole_trail(copy, backup)
     # And it is a home like any other: the next start needs nobody.
