@@ -47,7 +47,7 @@ _KMS: Final = (
     *("GenerateDataKeyWithoutPlaintext", "ReEncrypt", "GenerateRandom", "GetKeyLastUsage", "CreateGrant"),
     *("ListGrants", "ListRetirableGrants", "RevokeGrant", "CreateGrant", "RetireGrant", "DisableKey", "EnableKey"),
 )
-_KMS_END: Final = ("ScheduleKeyDeletion", "CancelKeyDeletion", "ScheduleKeyDeletion")
+_KMS_END: Final = ("ScheduleKeyDeletion", "CancelKeyDeletion")
 _IAM: Final = (
     *("CreateUser", "GetUser", "ListUsers", "UpdateUser", "TagUser", "ListUserTags", "UntagUser", "PutUserPolicy"),
     *("GetUserPolicy", "ListUserPolicies", "CreateAccessKey", "ListAccessKeys", "UpdateAccessKey"),

@@ -1,7 +1,8 @@
 """Requests of every kind over a population that does not grow: all of KMS, all of IAM, sessions, grants, refusals.
 
 Limits hold the population where it is; beyond them, and in states that forbid it, requests are refused, which is part of
-the mix. Whoever mixes keeps one connection, as clients do.
+the mix. So beside those who mix somebody walks through lives, in which every operation succeeds, and somebody has the HSM
+make keys, which few requests do. Each keeps one connection, as clients do.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ import re
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from strongroom.boundary.messages import GenerateHbk, HbkAnswer
 from strongroom.kms.identities.operations.table import TABLE as IAM
 from strongroom.kms.identities.sts.table import TABLE as STS
 from strongroom.kms.operations.table import TABLE as KMS
 from testkit.identities import ROOT, document, statement, trust
-from testkit.installation import ACCOUNT, Installation
+from testkit.installation import ACCOUNT, REGION, Installation
 from testkit.raw import Answer, RawKms, b64, call_headers, key_arn
+from worlds.every_command import Host
+from worlds.every_kind import ANSWERS_A_LIFE, OWNER, Lives
 
+# Those that stay, and those that wait for their deletion.
+KEYS_MAX: Final = 100
 LIMITS: Final = (
-    "keys_max = 60\ngrants_per_key_max = 20\naliases_per_key_max = 20\non_demand_rotations_max = 3\n"
+    f"keys_max = {KEYS_MAX}\ngrants_per_key_max = 20\naliases_per_key_max = 20\non_demand_rotations_max = 3\n"
     "users_max = 50\nroles_max = 20\n"
 )
 _KEYS: Final = 40
@@ -33,6 +40,11 @@ FORM: Final = (b"Content-Type", b"application/x-www-form-urlencoded; charset=utf
 _CRYPTOGRAPHY: Final = ("Encrypt", "Decrypt", "GenerateDataKey", "ReEncrypt", "GenerateRandom")
 _STATES: Final = frozenset({"DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
 _NOBODY: Final = "AKIANOBODY"
+# Commands of a frame, and of a session, which ends after a quarter of an hour.
+_FRAME: Final = 10
+_COMMANDS_A_SESSION: Final = 500
+_SOON: Final = {"PendingWindowInDays": 7}
+_USE: Final = ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")
 _WORDS: Final = [f"word-{number}" for number in range(25)]
 
 
@@ -42,50 +54,122 @@ def populate(installation: Installation) -> list[str]:
         return [str(kms.call("CreateKey").json["KeyMetadata"]["KeyId"]) for _ in range(_KEYS)]
 
 
-class Mixer(threading.Thread):
-    """One client."""
+class Client(threading.Thread):
+    """Asks so many times, at its own speed or within so many seconds."""
+
+    def __init__(self, name: str, requests: int, seconds: float | None) -> None:
+        super().__init__(name=name)
+        self.asked = 0
+        self.requests = requests
+        # By operation, and whether it was refused.
+        self.outcomes: Counter[tuple[str, bool]] = Counter()
+        self.error: BaseException | None = None
+        self._seconds = seconds
+        self._began_s = 0.0
+
+    def run(self) -> None:
+        self._began_s = time.monotonic()
+        try:
+            self._ask_all()
+        except BaseException as error:  # noqa: BLE001 -- told to the test, which fails with it.
+            self.error = error
+
+    def _ask_all(self) -> None:
+        raise NotImplementedError
+
+    def _pause(self) -> None:
+        """Until it is time for the next."""
+        if self._seconds:
+            due_s = self._began_s + self.asked / self.requests * self._seconds
+            time.sleep(max(0.0, due_s - time.monotonic()))
+
+
+class MortalLives(Lives):
+    """Of which no key stays: what is scheduled for deletion here is not had back."""
+
+    _key_id = ""
+
+    def learn_keys(self, key_id: str) -> None:
+        super().learn_keys(key_id)
+        self._key_id = key_id
+
+    def live(self) -> Iterator[str]:
+        yield from super().live()
+        scheduled = self.caller.ask("kms", "ScheduleKeyDeletion", {"KeyId": self._key_id, **_SOON}, OWNER)
+        assert scheduled.status == 200, scheduled
+
+
+class Walker(Client):
+    """Walks through lives, in which every operation succeeds, and once more is refused."""
+
+    def __init__(self, lives: MortalLives, number: int, seconds: float | None = None) -> None:
+        super().__init__("walker", number * ANSWERS_A_LIFE, seconds)
+        self.lives = number
+        self._lives = lives
+
+    def _ask_all(self) -> None:
+        ledger = self._lives.ledger
+        ledger.outcomes.clear()
+        for _ in range(self.lives):
+            for _ in self._lives.live():
+                self.asked += 1
+                self._pause()
+            ledger.secrets.clear()
+        self.outcomes += ledger.outcomes
+
+
+class Founder(Client):
+    """A service host of its own, which has the HSM make backing keys for nobody."""
+
+    def __init__(self, installation: Installation, commands: int, seconds: float | None = None) -> None:
+        super().__init__("founder", commands // _FRAME * _FRAME, seconds)
+        self._home = installation.home
+
+    def _ask_all(self) -> None:
+        while self.asked < self.requests:
+            with closing(Host(self._home, lambda _name, _value: None)) as host:
+                until = min(self.requests, self.asked + _COMMANDS_A_SESSION)
+                while self.asked < until:
+                    made = host.ask([], [GenerateHbk(n, "made here", ACCOUNT, REGION, *_USE) for n in range(_FRAME)])
+                    assert all(isinstance(answer, HbkAnswer) for answer in made), made
+                    self.asked += _FRAME
+                    self._pause()
+        self.outcomes["GenerateHbk", False] += self.asked
+
+
+class Mixer(Client):
+    """Asks at random; where it has time, with fewer of those requests that fill caches."""
 
     def __init__(
-        self, installation: Installation, key_ids: list[str], seed: int, requests: int, per_s: float | None = None
+        self, installation: Installation, key_ids: list[str], seed: int, requests: int, seconds: float | None = None
     ) -> None:
-        """At its own speed, or so many requests a second; then with fewer of those that fill caches."""
-        super().__init__(name=f"mixer-{seed}")
-        self.asked = 0
-        self.outcomes: Counter[tuple[str, int]] = Counter()
-        self.error: BaseException | None = None
+        super().__init__(f"mixer-{seed}", requests, seconds)
         self._random = random.Random(seed)
         self._kms = RawKms(installation)
         self._key_ids = key_ids
-        self.requests = requests
-        self._per_s = per_s
         self._blobs: deque[tuple[str, dict[str, str]]] = deque(maxlen=100)
         self._grants: deque[tuple[str, str]] = deque(maxlen=200)
         self._user = f"user-{seed}"
         self._role = f"role-{seed}"
 
-    def run(self) -> None:
-        filling = 1 if self._per_s else 4
+    def _ask_all(self) -> None:
+        filling = 1 if self._seconds else 4
         acts = [(self._cryptography, 60), (self._any_of_kms, 25), (self._any_of_iam, 4), (self._any_of_sts, 2)]
         acts += [(self._session, 2 * filling), (self._life_of_a_user, 0.5), (self._stranger, 3)]
         acts += [(self._newcomer, filling), (self._put_policy, filling)]
         chosen, weights = zip(*acts, strict=True)
-        try:
-            with closing(self._kms):
-                self._form("iam", "CreateRole", RoleName=self._role, AssumeRolePolicyDocument=trust())
-                text = document(statement("kms:*"))
-                self._form("iam", "PutRolePolicy", RoleName=self._role, PolicyName="own", PolicyDocument=text)
-                began_s = time.monotonic()
-                while self.asked < self.requests:
-                    self._random.choices(chosen, weights)[0]()
-                    if self._per_s:
-                        time.sleep(max(0.0, began_s + self.asked / self._per_s - time.monotonic()))
-        except BaseException as error:  # noqa: BLE001 -- told to the test, which fails with it.
-            self.error = error
+        with closing(self._kms):
+            self._form("iam", "CreateRole", RoleName=self._role, AssumeRolePolicyDocument=trust())
+            text = document(statement("kms:*"))
+            self._form("iam", "PutRolePolicy", RoleName=self._role, PolicyName="own", PolicyDocument=text)
+            while self.asked < self.requests:
+                self._random.choices(chosen, weights)[0]()
+                self._pause()
 
     def _note(self, operation: str, answer: Answer) -> Answer:
         assert answer.status < 500, (operation, answer)
         self.asked += 1
-        self.outcomes[operation, answer.status] += 1
+        self.outcomes[operation, answer.status != 200] += 1
         return answer
 
     # ── KMS ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,7 +178,8 @@ class Mixer(threading.Thread):
         self._ask(self._random.choice(_CRYPTOGRAPHY))
 
     def _any_of_kms(self) -> None:
-        self._ask(self._random.choice(list(KMS)))
+        # Of keys there would be ever more: those that walk make them, and have them deleted.
+        self._ask(self._random.choice([name for name in KMS if name != "CreateKey"]))
 
     def _ask(self, operation: str, **signing: Any) -> None:
         body = self._body(operation)
@@ -115,7 +200,8 @@ class Mixer(threading.Thread):
         body: dict[str, Any] = {"KeyId": key_id, "Plaintext": b64(b"plaintext"), "EncryptionContext": context}
         body |= {"AliasName": f"alias/{choice(_WORDS)}", "TargetKeyId": choice(steady), "Description": choice(_WORDS)}
         body |= {"Tags": [{"TagKey": choice(_WORDS), "TagValue": choice(_WORDS)}], "TagKeys": [choice(_WORDS)]}
-        body |= {"PendingWindowInDays": 7, "RotationPeriodInDays": 90, "RetiringPrincipal": ROOT, "Limit": 20}
+        # Longer than what the experiment has the service wait: what mixes stays, what walks goes.
+        body |= {"PendingWindowInDays": 30, "RotationPeriodInDays": 90, "RetiringPrincipal": ROOT, "Limit": 20}
         body |= {"GranteePrincipal": ROOT, "Operations": ["Decrypt"], "DestinationKeyId": choice(steady)}
         body |= {"DestinationEncryptionContext": context, "PolicyName": "default", "Policy": self._key_policy()}
         body |= {"NumberOfBytes": 32} if operation == "GenerateRandom" else {}
