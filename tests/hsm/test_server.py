@@ -310,6 +310,14 @@ def test_the_control_socket_answers_control_and_nothing_else(server: RunningServ
     assert control.decode_answer(answer[1]) == control.ControlRefused(Status.MALFORMED)
 
 
+def test_of_what_came_over_the_control_socket_nothing_stays_where_it_was_read(server: RunningServer) -> None:
+    """The shares of a bundle key come over it, and no session seals them."""
+    share = os.urandom(64)
+    command = control.encode(control.RecoverDomain(b"", [share], b"", "service-1", b""))
+    assert server.control.ask(FrameType.CONTROL, command) is not None
+    assert not any(server.server._buffer)
+
+
 def test_the_server_ends_when_its_supervisor_hangs_up(server: RunningServer) -> None:
     wire = server.connect()
     assert wire.is_alive()

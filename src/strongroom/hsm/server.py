@@ -16,6 +16,7 @@ from typing import Final
 from strongroom.boundary.control import encode
 from strongroom.boundary.frames import FrameError, FrameReader, FrameType, format_frame
 from strongroom.boundary.statuses import RefusedError, Status
+from strongroom.hsm.arena import wipe
 from strongroom.hsm.connection import Connection
 from strongroom.hsm.module import Module, MuteError
 
@@ -119,6 +120,7 @@ class Server:
 
     def _answer(self, peer: _Peer, frame_type: FrameType, body: bytes) -> bytes:
         if peer.connection is None:
+            wipe(self._buffer)  # No session seals what comes here, and shares of a bundle key come here.
             self._module.check()
             if frame_type is not FrameType.CONTROL:
                 raise RefusedError(Status.OUT_OF_ORDER)
