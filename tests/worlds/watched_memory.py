@@ -25,7 +25,7 @@ from typing import Final
 
 from testkit.memory import Hit, Needles, RepeatedScan, Report, between_frames, forms_of, scan_files, scan_process
 from testkit.raw import b64
-from testkit.sealed_state import recovery_secrets
+from testkit.sealed_state import SealedState, recovery_secrets
 from worlds.every_kind import OWNER, Body, Lives, Secret
 
 # A scan looks for what lasts and for so many, to three times so many, of the newest of the rest; the last one for all.
@@ -37,7 +37,7 @@ _NEWEST_PASSED: Final = 8
 _FOLLOWING: Final = 200
 _NOTHING_PASSES: Final[tuple[tuple[str, str], ...]] = (
     *(("kms", name) for name in ("DescribeKey", "ListKeys", "GetKeyPolicy", "ListAliases", "ListResourceTags")),
-    *(("iam", name) for name in ("ListUsers", "ListRoles", "ListPolicies", "GetAccountSummary")),
+    *(("iam", name) for name in ("ListUsers", "ListRoles", "ListGroups", "GetAccountSummary")),
     ("sts", "GetCallerIdentity"),
 )
 
@@ -83,18 +83,28 @@ def _is_key(secret: Secret) -> bool:
     return secret.name.startswith(("HBK", "derived key"))
 
 
+def recovery_files(base: Path) -> tuple[Path, Path]:
+    """The bundle and the one share that a home's or a region's first start, or its restore, made for people."""
+    (bundle,), (share,) = ((base / "recovery").glob(f"recovery-{kind}-*") for kind in ("bundle", "share"))
+    return bundle, share
+
+
+def lasting_secrets(base: Path) -> dict[str, bytes]:
+    """Of a home, or of one of its regions: what its HSM has as long as it runs, or had when it began."""
+    state = SealedState.open(base)
+    secrets = {f"domain key {key_id.hex()}": key for key_id, key in state.domain_keys.items()}
+    secrets |= {"seal secret": state.seal_secret, **state.private_numbers(), **state.on_the_way}
+    return secrets | recovery_secrets(*recovery_files(base))
+
+
 class Watch:
     """Looks, and remembers what it saw."""
 
     def __init__(self, lives: Lives) -> None:
         self._lives = lives
         self._installation = lives.installation
-        home, state = lives.installation.home, lives.state
-        inner = {f"domain key {key_id.hex()}": key for key_id, key in state.domain_keys.items()}
-        inner |= {"seal secret": state.seal_secret, **state.private_numbers(), **state.on_the_way}
-        (bundle,), (share,) = ((home / "recovery").glob(f"recovery-{kind}-*") for kind in ("bundle", "share"))
-        inner |= recovery_secrets(bundle, share)
-        with_the_stores = {**inner, "store key": state.store_key(lives.store)}
+        inner = lasting_secrets(lives.installation.home)
+        with_the_stores = {**inner, "store key": lives.state.store_key(lives.store)}
         self._in_hsm = _Wanted(with_the_stores, lambda _: True)
         self._in_service = _Wanted(inner, lambda secret: not secret.passed)
         self._in_files = _Wanted(with_the_stores, lambda _: True)
