@@ -2,15 +2,20 @@
 
 A chain is one installation, the load of `load.py` with somebody of `people.py`, and one kill after the other at random
 moments. Who starts the supervisor again is the experiment, at once, as a service manager would. What the chain found is
-judged under six heads, each of which is empty where nothing was wrong:
+judged under seven heads, each of which is empty where nothing was wrong:
 
 - lost: what was acknowledged and is not there, or was undone, or credentials that lie;
 - unopened: a ciphertext that was acknowledged and does not open;
-- stray: an answer of 500 or above to a request that was not under way at a kill, unless it was given all the time that an
-  answer of the HSM may take; a broken connection while nothing was away; any refusal of the caller;
+- stray: a failure that no outage explains (see `outages.py`): an answer of 500 or above to a request that was not under way
+  at a kill, a request that hangs, a broken connection while nothing was away; any refusal of the caller;
 - trail: what `audit verify` objects to, and answers that it does not hold, or holds twice, or without an intent;
-- ended: a supervisor that ended although nobody killed it, and not because its first worker was late;
-- late: outages longer than promised, on this machine with what it has to do.
+- ended: a supervisor that ended although nobody killed it or what it was starting, and not because its first worker was
+  late;
+- late: outages longer than promised, on this machine with what it has to do;
+- away: those that are so by far.
+
+What "this machine" may take, `yardstick.py` says, in which the product has no part: where nothing else runs, two seconds
+are two seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ import random
 import re
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -33,27 +39,31 @@ import msgspec
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 
-from strongroom.kms.hsm_link.link import ANSWER_S_MAX
+from strongroom.cli.admin_socket import ask_worker
 from testkit.installation import START_S_MAX, Installation
 from testkit.planting import plant
 from worlds.ledger import Failure, Ledger
 from worlds.load import MUTATIONS as KMS_MUTATIONS
 from worlds.load import client_of, load
+from worlds.outages import AWAY_TIMES, SERVES_AGAIN_S_MAX, BackOffs, Outage
 from worlds.people import LEFT_OUT
 from worlds.people import MUTATIONS as IDENTITY_MUTATIONS
+from worlds.yardstick import Yardstick
 
-SERVES_AGAIN_S_MAX: Final = 2.0
 # How many requests at most are answered between two kills, and how many milliseconds at most pass then.
 _ANSWERED_MAX: Final = 40
 _MILLISECONDS_MAX: Final = 100
+# Every so many kills, the next one comes before what was killed is back: so soon.
+_NOT_WAITED_FOR: Final = 4
+_NOT_WAITED_S_MAX: Final = 0.5
+# So long an HSM that is killed may have been mute before, so that something is under way.
+_MUTE_S_MAX: Final = 0.1
 MUTATIONS: Final = KMS_MUTATIONS | IDENTITY_MUTATIONS
 WANTED: Final = MUTATIONS - LEFT_OUT.keys()
 # A supervisor's words whose first worker takes longer than any start may: the machine's fault, as far as anybody knows.
 _GIVEN_UP: Final = "the service does not start"
 # Longer than a start may take, and another one: what was found until then is worth more than an early end.
 _COMES_BACK_S_MAX: Final = 5 * START_S_MAX
-# Of the clock by which the service waits for the HSM.
-_ANSWER_SLACK_S: Final = 0.5
 
 
 class Fault(NamedTuple):
@@ -68,6 +78,9 @@ class Fault(NamedTuple):
     actor: str
     head: str
     kills: int = 4
+    # On a slower machine it looks like the machine.
+    slowness_max: float = float("inf")
+    is_held: bool = False
 
 
 _ANSWERS_LAST: Final = "                _answer(group, self._commit_group(group))\n"
@@ -100,14 +113,20 @@ _RECORDS_LATER: Final = """\
             later = (b"".join(lines), self._reserve.release)
             threading.Timer(0.2, self._writable_segment().write, later).start()
 """
-_STARTS_AGAIN: Final = """\
-        self.process = None
-        self.due_s = time.monotonic() + self.back_off.delay_s()
+_STARTS: Final = "    harden(arguments.parent)\n"
+# As long as the experiment holds it: for three seconds, or more where that would not be late.
+_HELD: Final = "held"
+_HELD_S: Final = 3.0
+_STARTS_LATE: Final = f"""\
+{_STARTS}\
+    import pathlib, time
+
+    while pathlib.Path(__file__).parents[3].joinpath({_HELD!r}).exists():
+        time.sleep(0.01)
 """
-# Longer than the promise allows, on a busy machine too.
-_STARTS_AGAIN_LATE: Final = """\
-        self.process = None
-        self.due_s = time.monotonic() + 4 * max(1.0, __import__("os").getloadavg()[0])
+_ASKS_AGAIN: Final = """\
+        self._waiting.extendleft(reversed(self._sent.values()))
+        self._sent.clear()
 """
 FAULTS: Final = {
     "answer-before-commit": Fault("kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_FIRST, "kms", "lost"),
@@ -117,22 +136,10 @@ FAULTS: Final = {
     "key-of-one-start": Fault("hsm/vault/customer_data.py", _DERIVES, _DERIVES_FOR_NOW, "hsm", "unopened"),
     "no-waiting-for-the-hsm": Fault("kms/hsm_link/link.py", _WAITS, _DOES_NOT_WAIT, "hsm", "stray"),
     "a-death-ends-it-all": Fault("supervisor/supervise.py", _OUTLIVES, _DOES_NOT_OUTLIVE, "kms", "ended"),
-    "starts-again-late": Fault("supervisor/actors.py", _STARTS_AGAIN, _STARTS_AGAIN_LATE, "kms", "late", kills=1),
+    "not-asked-again": Fault("kms/hsm_link/link.py", _ASKS_AGAIN, "", "hsm", "stray", slowness_max=3.0),
+    "starts-in-three-seconds": Fault("kms/__main__.py", _STARTS, _STARTS_LATE, "kms", "late", kills=1, is_held=True),
     "answer-before-record": Fault("kms/audit/log.py", _RECORDS, _RECORDS_LATER, "kms", "trail"),
 }
-
-
-class Outage(NamedTuple):
-    """From a kill to the next data key; `late_s` is what the promise comes to on this machine at that time."""
-
-    actor: str
-    killed: float
-    served: float
-    late_s: float
-
-    @property
-    def seconds(self) -> float:
-        return self.served - self.killed
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,9 @@ class Findings:
     def of(self, actor: str) -> list[float]:
         return sorted(outage.seconds for outage in self.outages if outage.actor == actor)
 
+    def slowness(self) -> list[float]:
+        return sorted(outage.slowness for outage in self.outages)
+
     def in_flight(self, actor: str) -> int:
         """Requests that failed and were under way when it was killed."""
         kills = [outage.killed for outage in self.outages if outage.actor == actor]
@@ -187,7 +197,8 @@ class Findings:
             "answers_of_500_and_above": sum(f.status >= 500 for f in self.failures),
             "ended": len(self.ended),
             "serving_again_s": {actor: quantiles(self.of(actor)) for actor in self.plan.actors},
-            "machine": quantiles(sorted(outage.late_s / SERVES_AGAIN_S_MAX for outage in self.outages)),
+            "machine": quantiles(self.slowness()),
+            "share_of_the_promise": quantiles(sorted(outage.seconds / outage.late_s for outage in self.outages)),
             "over_two_seconds": sum(outage.seconds > SERVES_AGAIN_S_MAX for outage in self.outages),
             "found": {head: len(found) for head, found in self.heads.items()},
         }
@@ -212,8 +223,15 @@ class Chain:
         self._plan = plan
         self._moments = random.Random(plan.seed)
         self._installation = Installation("--workers", str(plan.workers))
+        self._yardstick = Yardstick(self._installation.root)
+        self._held = self._installation.root / _HELD
+        self._back_offs = BackOffs()
+        # What was killed and is not known to be back: names, and the processes that had them.
+        self._killed: dict[str, int] = {}
+        # Whether a supervisor starts, and whether something was killed then: in its own start it ends with that.
+        self._is_starting = self._is_excused = False
         self.findings = Findings(plan)
-        self._kills: dict[str, Callable[[], None]] = {
+        self._kills: dict[str, Callable[[], float]] = {
             "hsm": self._kill_hsm,
             "kms": self._kill_workers,
             "supervisor": self._kill_supervisor,
@@ -229,9 +247,10 @@ class Chain:
                 fault = FAULTS[plan.fault]
                 plant(installation, fault.module, fault.right, fault.wrong)
             installation.start()
-            with load(installation, plan.seed * 1000, people=2) as ledger:
-                self._go_on(self._key(), ledger)
-            self._wait_until_all_serve()
+            with self._yardstick:
+                with load(installation, plan.seed * 1000, people=2) as ledger:
+                    self._go_on(self._key(), ledger)
+                self._wait_until_all_serve()
             lost = ledger.losses(installation)
             installation.stop()
             self._judge(ledger, lost)
@@ -257,13 +276,14 @@ class Chain:
         actors = list(plan.actors) * plan.kills
         self._moments.shuffle(actors)
         ends = time.monotonic() + plan.minutes_max * 60
-        for number, actor in enumerate(actors, 1):
+        done = 0
+        while done < len(actors) and time.monotonic() < ends:
+            together = 2 if done % _NOT_WAITED_FOR == _NOT_WAITED_FOR - 1 else 1
             self._wait_for_a_moment(ledger)
-            self._kill(key_id, actor)
-            if number % 100 == 0:
-                print(f"{number} kills: {self.findings.figures()['serving_again_s']}", file=sys.stderr, flush=True)
-            if time.monotonic() > ends:
-                break
+            self._kill(key_id, actors[done : done + together])
+            done += together
+            if done % 100 < together:
+                print(f"{done} kills: {self.findings.figures()['serving_again_s']}", file=sys.stderr, flush=True)
         given_up = time.monotonic() + 2 * START_S_MAX
         while plan.whole and not ledger.operations >= WANTED and time.monotonic() < given_up:
             time.sleep(0.1)
@@ -276,34 +296,84 @@ class Chain:
             time.sleep(0.001)
         time.sleep(self._moments.uniform(0, _MILLISECONDS_MAX) / 1000)
 
-    def _kill(self, key_id: str, actor: str) -> None:
-        """kill -9, then the time until a data key that was asked for after the kill."""
-        installation = self._installation
-        with client_of(installation) as kms:
-            killed = time.monotonic()
-            self._kills[actor]()
-            while time.monotonic() - killed < _COMES_BACK_S_MAX:
+    def _kill(self, key_id: str, actors: Sequence[str]) -> None:
+        """kill -9 of one after the other, then the time until all of that serves again."""
+        killed: list[float] = []
+        promised_s = SERVES_AGAIN_S_MAX
+        for actor in actors:
+            if killed:
+                time.sleep(self._moments.uniform(0, _NOT_WAITED_S_MAX))
+            killed.append(time.monotonic())
+            promised_s += self._kills[actor]()
+        promised_s += self._wait_until_back(key_id)
+        served = time.monotonic()
+        self._back_offs.serve(served)
+        self._is_starting = self._is_excused = False
+        for actor, at in zip(actors, killed, strict=True):
+            self.findings.outages.append(Outage(actor, at, killed[-1], served, promised_s))
+
+    def _wait_until_back(self, key_id: str) -> float:
+        """Until a data key that was asked for now, and all killed workers; returns what that may take longer."""
+        deadline, more_s = time.monotonic() + _COMES_BACK_S_MAX, 0.0
+        with client_of(self._installation) as kms:
+            while time.monotonic() < deadline:
                 try:
-                    kms.generate_data_key(KeyId=key_id, KeySpec="AES_256")
-                except (BotoCoreError, ClientError):
-                    self._start_if_it_ended()
-                    time.sleep(0.01)
-                else:
-                    late_s = installation.late_s(SERVES_AGAIN_S_MAX)
-                    self.findings.outages.append(Outage(actor, killed, time.monotonic(), late_s))
-                    return
-        raise AssertionError(f"the killed {actor} did not come back:\n{installation.output.read_text()}")
+                    # In this order: a request that is sent to what is dying would measure something else.
+                    if self._are_replaced() and kms.generate_data_key(KeyId=key_id, KeySpec="AES_256"):
+                        self._ask_workers()
+                        return more_s
+                except (BotoCoreError, ClientError, ConnectionError):
+                    pass
+                more_s += self._start_if_it_ended()
+                time.sleep(0.005)
+        raise AssertionError(f"what was killed did not come back:\n{self._installation.output.read_text()}")
 
-    def _kill_hsm(self) -> None:
-        os.kill(self._wait_for("hsm")[0], signal.SIGKILL)
+    def _are_replaced(self) -> bool:
+        installation = self._installation
+        running = installation.pids_of("hsm") | installation.pids_of("kms")
+        return all(running.get(name, pid) != pid for name, pid in self._killed.items())
 
-    def _kill_workers(self) -> None:
+    def _ask_workers(self) -> None:
+        """Of those that were killed, each answers; the others would answer for it."""
+        for name in self._installation.pids_of("kms").keys() & self._killed.keys():
+            ask_worker(self._installation.home, name, "status")
+        self._killed.clear()
+
+    # Each returns for how long the supervisor may wait before it starts again what it killed.
+
+    def _kill_hsm(self) -> float:
+        """Half of them are mute before."""
+        ((name, pid),) = self._wait_for("hsm").items()
+        if self._moments.random() < 0.5 or self._plan.fault:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(self._moments.uniform(0, _MUTE_S_MAX))
+        return self._kill_child(name, pid)
+
+    def _kill_workers(self) -> float:
         """One of them, or all."""
         pids = self._wait_for("kms")
-        for pid in self._moments.sample(pids, self._moments.randint(1, len(pids))):
-            os.kill(pid, signal.SIGKILL)
+        if self._plan.fault and FAULTS[self._plan.fault].is_held:
+            self._held.touch()
+            threading.Thread(target=self._hold).start()
+        names = self._moments.sample(sorted(pids), self._moments.randint(1, len(pids)))
+        return sum(self._kill_child(name, pids[name]) for name in names)
 
-    def _kill_supervisor(self) -> None:
+    def _kill_child(self, name: str, pid: int) -> float:
+        self._is_excused |= self._is_starting
+        self._killed[name] = pid
+        os.kill(pid, signal.SIGKILL)
+        return self._back_offs.died(name, time.monotonic())
+
+    def _hold(self) -> None:
+        """Hold what starts until that is late, whatever the machine is like."""
+        since = time.monotonic()
+        while time.monotonic() - since < max(
+            _HELD_S, 1.5 * SERVES_AGAIN_S_MAX * self._yardstick.slowness(since, time.monotonic())
+        ):
+            time.sleep(0.05)
+        self._held.unlink()
+
+    def _kill_supervisor(self) -> float:
         process = self._installation.process
         assert process is not None
         children = [*self._installation.pids_of("hsm").values(), *self._installation.pids_of("kms").values()]
@@ -313,22 +383,30 @@ class Chain:
         deadline = time.monotonic() + START_S_MAX
         while any(map(_is_alive, children)) and time.monotonic() < deadline:
             time.sleep(0.002)
+        self._back_offs.forget()
+        self._is_starting, self._is_excused = True, False
         self._installation.launch()
+        return 0.0
 
-    def _wait_for(self, actor: str) -> list[int]:
+    def _wait_for(self, actor: str) -> dict[str, int]:
         """Those that run now, of which there is one at least."""
         deadline = time.monotonic() + START_S_MAX
-        while not (pids := list(self._installation.pids_of(actor).values())):
+        while not (pids := self._installation.pids_of(actor)):
             assert time.monotonic() < deadline, self._installation.output.read_text()
             time.sleep(0.002)
         return pids
 
-    def _start_if_it_ended(self) -> None:
+    def _start_if_it_ended(self) -> float:
+        """Returns what may take longer then."""
         process = self._installation.process
         assert process is not None
-        if process.poll() is not None:
+        if process.poll() is None:
+            return 0.0
+        is_excused, self._is_excused = self._is_excused, False
+        if not is_excused:
             self.findings.ended.append(" ".join(self._installation.output.read_text().splitlines()[-3:]))
-            self._installation.launch()
+        self._installation.launch()
+        return SERVES_AGAIN_S_MAX * is_excused
 
     def _wait_until_all_serve(self) -> None:
         """As a start does: what is asked next is not to meet with the last kill."""
@@ -342,6 +420,7 @@ class Chain:
 
     def _judge(self, ledger: Ledger, lost: list[str]) -> None:
         findings, installation = self.findings, self._installation
+        outages = findings.outages = [outage.measured(self._yardstick) for outage in findings.outages]
         findings.acknowledged, findings.ciphertexts = ledger.acknowledged, len(ledger.blobs)
         findings.operations, findings.failures = ledger.operations, ledger.failures
         findings.subjects = Counter(subject.partition("/")[0] if "/" in subject else "key" for subject in ledger.facts)
@@ -353,14 +432,15 @@ class Chain:
             "stray": [
                 f"{f.operation}: {f.error[:160]}, after {f.ended - f.started:.2f} s"
                 for f in ledger.failures
-                if not any(_explains(outage, f) for outage in findings.outages)
+                if not any(outage.explains(f) for outage in outages)
             ],
             "trail": [*problems, *unrecorded(installation, ledger.answered)],
             "ended": [words for words in findings.ended if _GIVEN_UP not in words],
             "late": [
                 *(words for words in findings.ended if _GIVEN_UP in words),
-                *(f"{o.actor} {o.seconds:.2f} s" for o in findings.outages if o.seconds > o.late_s),
+                *(str(outage) for outage in outages if outage.seconds > outage.late_s),
             ],
+            "away": [str(outage) for outage in outages if outage.seconds > AWAY_TIMES * outage.late_s],
         }
 
 
@@ -370,19 +450,6 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _explains(outage: Outage, failure: Failure) -> bool:
-    """The outage is a reason for the failure.
-
-    What a killed HSM did not answer, the service asks the next one: clients wait, and notice nothing unless that takes
-    longer than an answer may. What a killed worker did not answer is a broken connection; the same where nobody listens.
-    """
-    if failure.is_callers or failure.started > outage.served or failure.ended < outage.killed:
-        return False
-    if failure.ended - failure.started >= ANSWER_S_MAX - _ANSWER_SLACK_S:
-        return True
-    return outage.actor != "hsm" and (failure.status == 0 or failure.started <= outage.killed)
 
 
 # ── the trail ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -452,7 +519,7 @@ def main() -> None:
     print(json.dumps(findings.figures()))
     found = {head: found[:20] for head, found in findings.heads.items() if found}
     print(json.dumps(found, indent=1), file=sys.stderr)
-    if found.keys() - {"late"} or findings.ended:
+    if found.keys() - {"late", "away"} or findings.ended:
         Path("kills.output").write_text(findings.words)
     sys.exit(bool(found))
 
