@@ -5,8 +5,13 @@ and goes on with the copy: it holds what the kernel had written to the disk, and
 copy during which the kernel wrote is made again. The next installation starts on it, and what the clients had been told
 until then must be there: of keys and ciphertexts, of identities and grants, and of what was taken back of these.
 
-Before the cycles a home's first start is cut off, then a restore of it by the commands of docs/operate/backup.md, which are
-given once more, and then what the restored home was told. In some cycles a backup is made while the power is cut.
+A birth is a home on a disk of its own. Before the cycles its first start is cut off, then a restore of it by the commands of
+docs/operate/backup.md, which are given once more, and then what the restored home was told. In some cycles a backup is made
+while the power is cut. Regions are made under the load, before the cut or at it: each is a domain whose HSM seals a state.
+
+What was answered is in the trail: with `--strict-audit`, as every other birth has it, all of it; without it, in a full
+run, what was answered longer before the cut than a sync of the trail may take. `audit verify` alone would not miss the
+records after the last head that was signed.
 
 On standard output one line of JSON: what was acknowledged, and what was lost of it or found by `audit verify`.
 """
@@ -17,15 +22,16 @@ import argparse
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain, pairwise, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,19 +39,27 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from testkit.installation import START_S_MAX, Installation, client
 from testkit.planting import plant
+from worlds.kills import WANTED, audited, unrecorded
 from worlds.load import Ledger, client_of, load
 from worlds.test_backup_drill import commands, placed, search_path
 
 IMAGE_BYTES: Final = 512 << 20
-# How long the load runs before a cut.
-LOAD_S: Final = (0.2, 1.5)
+# How many requests are answered before a cut, as many on a busy machine as on a free one, and what passes then.
+ANSWERED: Final = (10, 200)
+MOMENT_S_MAX: Final = 0.1
+# In which an answer's record is on the disk: fifty times what ARCHITECTURE.md says.
+RECORDED_S_MAX: Final = 1.0
 # Every so many cycles a backup is made to the same disk; its beginning lies there so long before the cut at most.
 BACKUP_EACH: Final = 4
 BACKUP_S_MAX: Final = 1.5
-# In which every other restore may be cut off; the others are over when the power is cut.
+# When a restore is cut off, by turns; the last of these lies so long after its beginning.
+AT_ITS_END, WITH_ITS_TOKEN, AT_ANY_MOMENT = range(3)
 RESTORE_S: Final = (0.05, 2.5)
-# Made on first use under load, one in a cycle: each is a domain with a sealed state of its own.
+# Made on first use: the first before a cut, the second at one, which lies so long after the wish at most.
 REGIONS: Final = ("eu-west-1", "ap-south-1")
+REGION_S_MAX: Final = 2.0
+# More cycles than were asked for, where the load has not done everything yet.
+ALL_ASKED_CYCLES_MAX: Final = 200
 FAULTS: Final = {
     "synchronous-normal": ("kms/storage/sqlite.py", '"synchronous = FULL"', '"synchronous = NORMAL"'),
     "restored-files-not-synced": ("supervisor/restore.py", "    sync_tree(home.root)\n", ""),
@@ -60,6 +74,7 @@ FAULTS: Final = {
         "                _answer(group, self._commit_group(group))\n",
         "                _answer(group, [None] * len(group))\n                self._commit_group(group)\n",
     ),
+    "trail-not-synced": ("kms/audit/log.py", "                    segment.sync(batch)\n", "                    pass\n"),
 }
 
 
@@ -119,8 +134,14 @@ class Report:
     backups: int = 0
     acknowledged: int = 0
     ciphertexts: int = 0
+    # Of all births until now.
+    operations: list[str] = field(default_factory=list)
+    # Ciphertexts of regions that were made under load.
+    elsewhere: int = 0
     lost: list[str] = field(default_factory=list)
     audit_records: int = 0
+    # Answers that were looked for in the trail.
+    recorded: int = 0
     starts_s: list[float] = field(default_factory=list)
 
 
@@ -131,9 +152,13 @@ class LostError(Exception):
 class Machine:
     """An installation whose power is cut."""
 
-    def __init__(self, chance: random.Random, fault: str) -> None:
+    def __init__(self, chance: random.Random, fault: str, asked: set[str], *, is_strict: bool, is_timed: bool) -> None:
         self._chance = chance
-        self._installation = Installation("--workers", "2", "--audit-segment-bytes", "65536")
+        self._asked = asked
+        self._is_strict = is_strict
+        self._is_timed = is_timed
+        options = ["--workers", "2", "--audit-segment-bytes", "65536", *(["--strict-audit"] if is_strict else [])]
+        self._installation = Installation(*options)
         if fault:
             plant(self._installation, *FAULTS[fault])
         self._disk = Disk(self._installation.root)
@@ -172,12 +197,12 @@ class Machine:
         self.start()
         self.report.births += 1
 
-    def lost_and_restored(self, *, at_its_end: bool) -> None:
+    def lost_and_restored(self, moment: int) -> None:
         """The home is backed up elsewhere and lost; its restore is cut off, and so is what comes of it."""
         elsewhere = self._installation.root / "elsewhere"
         elsewhere.mkdir()
         with load(self._installation, 0, people=1) as ledger:
-            time.sleep(LOAD_S[1])
+            self._wait_for_answers(ledger)
         self._installation.cli("backup", "--home", str(self._installation.home), "--to", str(elsewhere / "backup"))
         for name in ("recovery-bundle", "recovery-share"):
             (path,) = (self._installation.home / "recovery").glob(f"{name}-*")
@@ -186,22 +211,35 @@ class Machine:
         shutil.rmtree(self._installation.home)
         os.sync()
         restoring = self._restore(elsewhere)
-        with suppress(subprocess.TimeoutExpired):
-            restoring.wait(START_S_MAX if at_its_end else self._chance.uniform(*RESTORE_S))
+        self._wait_in(restoring, moment)
         self._cut(restoring)
         if restoring.returncode:
             again = self._restore(elsewhere)
-            if again.wait(START_S_MAX):
+            # One that had come to its end is refused, and names the new bundle.
+            ended = str(self._installation.home / "recovery" / "recovery-bundle-000002")
+            if again.wait(START_S_MAX) and ended not in self._said.read_text():
                 self.report.lost.append(f"a restore, given once more: {self._said.read_text()}")
                 raise LostError
         self.start()
-        self._settle(ledger)
+        # What was answered before a backup began is in it.
+        self._settle(ledger, len(ledger.answered))
         with load(self._installation, 500_000, people=1) as ledger:
-            time.sleep(self._chance.uniform(*LOAD_S))
+            due = self._wait_for_a_moment(ledger, is_long=False)
             self._cut()
         self.start()
-        self._settle(ledger)
+        self._settle(ledger, due)
         self.report.restores += 1
+
+    def _wait_in(self, restoring: subprocess.Popen[bytes], moment: int) -> None:
+        """Its token comes before the state without which it is of no use."""
+        token = self._installation.home / "domain" / "token-000002"
+        until_s = time.monotonic() + self._chance.uniform(*RESTORE_S)
+        has_come = {
+            AT_ITS_END: lambda: False,
+            WITH_ITS_TOKEN: token.exists,
+            AT_ANY_MOMENT: lambda: time.monotonic() > until_s,
+        }[moment]
+        _wait_until(lambda: has_come() or restoring.poll() is not None)
 
     def _restore(self, elsewhere: Path) -> subprocess.Popen[bytes]:
         script = placed(commands("Restore"), self._installation.home, elsewhere / "backup")
@@ -217,33 +255,61 @@ class Machine:
 
     def cycle(self, number: int) -> None:
         """Load, cut, start, and a look at what was acknowledged."""
+        at_the_cut = self.report.cuts % 2 == 1
+        region = REGIONS[(self.report.cuts + 1) // 2 % len(REGIONS)]
+        use = threading.Thread(target=self._use, args=(region,))
         backup: subprocess.Popen[str] | None = None
         with load(self._installation, (number + 1) * 1000, people=1) as ledger:
-            if number < len(REGIONS):
-                self._use(REGIONS[number])
-            time.sleep(self._chance.uniform(*LOAD_S))
+            if not at_the_cut:
+                self._use_at_last(region)
+            due = self._wait_for_a_moment(ledger, is_long=at_the_cut)
+            if at_the_cut:
+                use.start()
+                time.sleep(self._chance.uniform(0.0, REGION_S_MAX))
             if number % BACKUP_EACH == 0:
                 backup = self._back_up()
                 # By turns at its end and at any moment of it.
                 if number % (2 * BACKUP_EACH) == 0:
                     backup.wait(START_S_MAX)
                 else:
-                    self._wait_for_a_part()
+                    _wait_until(lambda: any(self._backups.iterdir()))
                     time.sleep(self._chance.uniform(0.0, BACKUP_S_MAX))
             self._cut(*([] if backup is None else [backup]))
+        if at_the_cut:
+            use.join()
         self.start()
         self.report.cuts += 1
         if backup is not None:
             self._look_at_backup(is_acknowledged=backup.returncode == 0)
-        self._settle(ledger)
+        self._settle(ledger, due)
 
-    def _settle(self, ledger: Ledger) -> None:
-        """Count what was acknowledged and look for it."""
+    def _wait_for_answers(self, ledger: Ledger) -> None:
+        wanted = len(ledger.answered) + self._chance.randint(*ANSWERED)
+        _wait_until(lambda: len(ledger.answered) >= wanted)
+
+    def _wait_for_a_moment(self, ledger: Ledger, *, is_long: bool) -> int | None:
+        """How many of the first answers are due in the trail if the power is cut now; none: all that ever come."""
+        self._wait_for_answers(ledger)
+        due = 0
+        if is_long and self._is_timed and not self._is_strict:
+            due = len(ledger.answered)
+            time.sleep(self._installation.late_s(RECORDED_S_MAX))
+        time.sleep(self._chance.uniform(0.0, MOMENT_S_MAX))
+        return None if self._is_strict else due
+
+    def _settle(self, ledger: Ledger, due: int | None) -> None:
+        """Count what was acknowledged and look for it, and for the first answers in the trail."""
+        report, answered = self.report, dict(list(ledger.answered.items())[:due])
         self.ledgers.append(ledger)
-        self.report.acknowledged += ledger.acknowledged
-        self.report.ciphertexts += len(ledger.blobs)
+        report.acknowledged += ledger.acknowledged
+        report.ciphertexts += len(ledger.blobs)
+        self._asked |= ledger.operations
+        report.operations = sorted(self._asked)
+        report.elsewhere = len(self._elsewhere)
         self._look(ledger)
-        self._verify()
+        report.audit_records, problems = audited(self._installation)
+        report.recorded += len(answered)
+        report.lost += [*problems, *unrecorded(self._installation, answered)]
 
     def _back_up(self) -> subprocess.Popen[str]:
         self._backups.mkdir(exist_ok=True)
@@ -259,12 +325,6 @@ class Machine:
             text=True,
         )
 
-    def _wait_for_a_part(self) -> None:
-        deadline = time.monotonic() + START_S_MAX
-        while not [*self._backups.iterdir()]:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-
     def _look_at_backup(self, *, is_acknowledged: bool) -> None:
         """One that was acknowledged is there; one that is there is whole."""
         backup = self._backups / "backup"
@@ -277,12 +337,25 @@ class Machine:
             self.report.lost.append("a backup")
         shutil.rmtree(self._backups, ignore_errors=True)
 
-    def _use(self, region: str) -> None:
-        kms = client("kms", self._installation.port, region=region, retries={"total_max_attempts": 8})
-        with suppress(BotoCoreError, ClientError):
+    def _use(self, region: str) -> str:
+        """A key and a ciphertext; or what was in the way."""
+        kms = client("kms", self._installation.port, region=region)
+        try:
             key_id = kms.create_key()["KeyMetadata"]["KeyId"]
             self._elsewhere.append((region, kms.encrypt(KeyId=key_id, Plaintext=region.encode())["CiphertextBlob"]))
-        kms.close()
+        except (BotoCoreError, ClientError) as error:
+            return str(error)
+        finally:
+            kms.close()
+        return ""
+
+    def _use_at_last(self, region: str) -> None:
+        """Also where a cut came in between before."""
+        deadline = time.monotonic() + START_S_MAX
+        while trouble := self._use(region):
+            if time.monotonic() > deadline:
+                self.report.lost.append(f"{region} is of no use: {trouble}")
+                return
 
     def _look(self, ledger: Ledger) -> None:
         self.report.lost += ledger.losses(self._installation)
@@ -295,15 +368,6 @@ class Machine:
             kms.close()
             if opened != region.encode():
                 self.report.lost.append(f"a ciphertext of {region}: {opened!r}")
-
-    def _verify(self) -> None:
-        home = str(self._installation.home)
-        done = self._installation.cli("audit", "verify", "--home", home, check=False)
-        counted = re.search(r"^(\d+) records .* (\d+) problems$", done.stdout, re.MULTILINE)
-        assert counted is not None, done.stdout + done.stderr
-        self.report.audit_records = int(counted[1])
-        if int(counted[2]):
-            self.report.lost.append(f"whole trail: {done.stdout}")
 
     def look_at_everything(self) -> None:
         """What earlier cycles were told, once more; and a doctor's opinion."""
@@ -341,6 +405,13 @@ class Machine:
         self._installation.destroy()
 
 
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S_MAX
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def _others() -> list[int]:
     """Everybody else: the namespace is ours alone."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and entry.name != "1"]
@@ -368,8 +439,10 @@ def _wait_until_gone(pids: list[int]) -> None:
 
 
 @contextmanager
-def machine(chance: random.Random, fault: str) -> Iterator[Machine]:
-    made = Machine(chance, fault)
+def machine(
+    chance: random.Random, fault: str, asked: set[str], *, is_strict: bool, is_timed: bool
+) -> Iterator[Machine]:
+    made = Machine(chance, fault, asked, is_strict=is_strict, is_timed=is_timed)
     try:
         yield made
     finally:
@@ -380,18 +453,18 @@ def _tell(report: Report) -> None:
     """How far it came: a run of hours that is ended is one of so many cuts."""
     done = (
         f"{report.births} first starts, {report.restores} restores, {report.backups} backups, {report.cuts} cuts, "
-        f"{report.acknowledged} acknowledged, {report.ciphertexts} ciphertexts, {report.audit_records} audit records, "
-        f"{len(report.lost)} lost"
+        f"{report.acknowledged} acknowledged, {report.ciphertexts} ciphertexts, {report.elsewhere} elsewhere, "
+        f"{report.recorded} of {report.audit_records} audit records looked for, {len(report.lost)} lost"
     )
     print(done, *report.lost, sep="\n", file=sys.stderr, flush=True)
 
 
-def live(one: Machine, cycles: int, *, restored_whole: bool) -> None:
+def live(one: Machine, numbers: Iterable[int], restored: int) -> None:
     """To the first loss."""
     one.born()
-    one.lost_and_restored(at_its_end=restored_whole)
+    one.lost_and_restored(restored)
     _tell(one.report)
-    for number in range(cycles):
+    for number in numbers:
         if one.report.lost:
             return
         one.cycle(number)
@@ -401,21 +474,37 @@ def live(one: Machine, cycles: int, *, restored_whole: bool) -> None:
         kms.create_key()
 
 
+def _until_all_was_asked(numbers: range, asked: set[str]) -> Iterator[int]:
+    """These cycles, and as many more at most as it takes until the load has done everything that it can do."""
+    more = range(numbers.stop, numbers.stop + ALL_ASKED_CYCLES_MAX)
+    return chain(numbers, takewhile(lambda _: not asked >= WANTED, more))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("cycles", type=int)
     parser.add_argument("seed", type=int)
     parser.add_argument("--births", type=int, default=1)
     parser.add_argument("--fault", choices=FAULTS, default="")
+    parser.add_argument("--strict", action="store_true", help="begin with a birth whose answers wait for the trail")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="hold the trail to its promise in seconds, and go on until every operation was asked for",
+    )
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
+    asked: set[str] = set()
     total: list[dict[str, Any]] = []
-    # Every birth has a disk of its own; the cycles are the last one's.
-    for birth in range(arguments.births):
-        with machine(chance, arguments.fault) as one:
+    # Every birth has its share of the cycles.
+    ends = [arguments.cycles * birth // arguments.births for birth in range(arguments.births + 1)]
+    for birth, (first, end) in enumerate(pairwise(ends)):
+        is_strict = arguments.strict == (birth % 2 == 0)
+        with machine(chance, arguments.fault, asked, is_strict=is_strict, is_timed=arguments.full) as one:
+            numbers = range(first, end)
+            goes_on = arguments.full and end == arguments.cycles
             with suppress(LostError):
-                cycles = arguments.cycles if birth + 1 == arguments.births else 0
-                live(one, cycles, restored_whole=birth % 2 == 0)
+                live(one, _until_all_was_asked(numbers, asked) if goes_on else numbers, birth % 3)
             total.append(asdict(one.report))
         if arguments.fault and one.report.lost:
             break
