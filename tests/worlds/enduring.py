@@ -90,6 +90,8 @@ class Scene:
     # By region, and of each a key.
     newcomers: dict[str, Newcomer]
     keys: dict[str, str]
+    # What the load was answered so far, as its ledger has it.
+    answered: dict[str, str]
     # How long to wait for what a fault would keep from happening.
     patience_s: float
     # When the trouble ended, where it waits for anything after that.
@@ -244,7 +246,8 @@ def endure(installation: Installation, trouble: Trouble, seed: int = 1, patience
         watch.start()
         began = time.monotonic()
         try:
-            scene = Scene(installation, newcomers, keys, max(patience_s, _PATIENCE_CALLS * newcomers[REGION].mean_s()))
+            patience_s = max(patience_s, _PATIENCE_CALLS * newcomers[REGION].mean_s())
+            scene = Scene(installation, newcomers, keys, ledger.answered, patience_s)
             trouble.bring(scene)
             ended = scene.ended_s or time.monotonic()
             over = max(newcomer.wait_for_calm(max(scene.patience_s, START_S_MAX)) for newcomer in newcomers.values())

@@ -1,4 +1,4 @@
-"""Whoever exhausts connections, bodies, headers, files, disk, clock or HSM stops nobody for longer than it lasts.
+"""Whoever exhausts connections, answers, bodies, headers, files, disk, clock or HSM stops nobody for longer than it lasts.
 
 Each trouble is brought to two workers under an honest load (`worlds/enduring.py`). How the checks were seen to fail:
 `test_a_service_without_its_bounds_is_caught` takes one bound after the other out of a copy of the product.
@@ -87,8 +87,14 @@ class Case(NamedTuple):
 CASES = {
     "idle and slow connections": Case(
         _ordinary,
-        troubles.idle_and_slow(1000, 50),
-        troubles.idle_and_slow(5000, 200, wait_for_idle=True, slower_max=2.0),
+        troubles.idle_and_slow(1000, 50, median_slower_max=10.0),
+        troubles.idle_and_slow(5000, 200, wait_for_idle=True, median_slower_max=2.0, slower_max=2.0),
+    ),
+    "answers that nobody reads": Case(
+        _ordinary,
+        troubles.answers_never_read(40, 30),
+        # Of each connection, sixteen answers and what its buffer holds.
+        troubles.answers_never_read(500, 30, wait_for_end=True, memory_mib_max=160),
     ),
     "more connections than files": Case(
         _short_of_files, troubles.more_connections_than_files(1000), troubles.more_connections_than_files(5000)
@@ -98,13 +104,13 @@ CASES = {
     "header floods": Case(_ordinary, troubles.header_floods(100), troubles.header_floods(5000)),
     "the home region's HSM, of three, that stands still": Case(
         _three_regions,
-        troubles.hsm_stands_still(8, 64),
-        troubles.hsm_stands_still(60, 500, slower_max=2.0),
+        troubles.hsm_stands_still(8, 64, median_slower_max=10.0),
+        troubles.hsm_stands_still(60, 500, median_slower_max=2.0, slower_max=2.0),
     ),
     "another region's HSM, of three, that stands still": Case(
         _three_regions,
-        troubles.hsm_stands_still(6, 64, REGIONS[1]),
-        troubles.hsm_stands_still(60, 200, REGIONS[1], slower_max=2.0),
+        troubles.hsm_stands_still(6, 64, REGIONS[1], median_slower_max=10.0),
+        troubles.hsm_stands_still(60, 200, REGIONS[1], median_slower_max=2.0, slower_max=2.0),
     ),
     "a clock that jumps": Case(
         _with_a_clock, troubles.clock_jumps(3, -6, 203), troubles.clock_jumps(*[3, -6, 203, -400, 1, 1, -24] * 4)
@@ -202,7 +208,7 @@ FAULTS: dict[str, tuple[Place, Trouble, Fault]] = {
             "        self._edge.submit(self, request)\n",
             "        self._edge.submit(self, request)\n        self._edge.__dict__.setdefault('all', []).append(request)\n",
             "more than 64",
-            120.0,
+            START_S_MAX,
         ),
     ),
     "headers have no bound": (
@@ -250,13 +256,32 @@ FAULTS: dict[str, tuple[Place, Trouble, Fault]] = {
             60.0,
         ),
     ),
+    "silent connections are dropped": (
+        _ordinary,
+        troubles.idle_and_slow(100, 5),
+        Fault(
+            "kms/wire/http.py", "IDLE_S_MAX: Final = 75.0", "IDLE_S_MAX: Final = 2.0", "connections were dropped", 60.0
+        ),
+    ),
+    "who does not read is read": (
+        _ordinary,
+        troubles.answers_never_read(40, 30),
+        Fault(
+            "kms/wire/http.py",
+            "        if self._transport is not None and not self._transport.is_closing():\n"
+            "            self._transport.pause_reading()\n\n",
+            "        pass\n\n",
+            "more than 48",
+            START_S_MAX,
+        ),
+    ),
     "connections make everybody slow": (
         _ordinary,
-        troubles.idle_and_slow(2000, 5, slower_max=2.0),
+        troubles.idle_and_slow(2000, 5, median_slower_max=2.0),
         Fault(
             "kms/wire/http.py",
             "        self._edge.submit(self, request)\n",
-            "        time.sleep(len(self._edge.connections) * 1e-4)\n        self._edge.submit(self, request)\n",
+            "        time.sleep(len(self._edge.connections) * 1e-5)\n        self._edge.submit(self, request)\n",
             "times as long",
             60.0,
         ),

@@ -6,6 +6,7 @@ Nothing here waits for a time but for what the service does: hanging up, refusin
 from __future__ import annotations
 
 import io
+import json
 import mmap
 import os
 import random
@@ -13,15 +14,19 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from strongroom.kms.wire.http import BODY_BYTES_MAX
+import botocore.auth
+import pytest
+
+from strongroom.kms.wire.http import BODY_BYTES_MAX, IDLE_S_MAX
 from testkit.installation import REGION, START_S_MAX, Installation
-from testkit.raw import Raw, allow, ask_admin, call_headers, make_user, policy, raw_request, signed_headers
+from testkit.raw import Raw, allow, amz_date, ask_admin, call_headers, make_user, policy, raw_request, signed_headers
 from testkit.workers import Workers, probe, stopped
 from worlds.bombs import bombs
 from worlds.enduring import WORKERS, Scene, Trouble, hsms, wait_until
@@ -31,6 +36,8 @@ _HUNDRED_MB: Final = 100_000_000
 _CHUNK: Final = b"x" * 65_536
 # A hundred newcomers are served while the trouble is at its worst.
 _SERVED: Final = 100
+# As many ask at a time, without reading, as one worker answers while a few newcomers come.
+_ASKING: Final = 40
 
 
 # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -67,11 +74,11 @@ def _is_open(connection: socket.socket) -> bool:
     return False
 
 
-def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False, slower_max: float | None = None) -> Trouble:
-    """Many say nothing; some send a byte of a request now and then, until they are hung up on."""
+def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False, **promises: float) -> Trouble:
+    """Many say nothing, and are let; some send a byte of a request now and then, until they are hung up on."""
 
     def bring(scene: Scene) -> None:
-        port = scene.installation.port
+        port, began = scene.installation.port, time.monotonic()
         with _connections(port, idle) as silent, _connections(port, slow) as slowly:
             request = b"POST / HTTP/1.1\r\nHost: x\r\n" + b"X-Header: of a request that never ends\r\n" * 1000
             remaining = list(slowly)
@@ -85,11 +92,48 @@ def idle_and_slow(idle: int, slow: int, *, wait_for_idle: bool = False, slower_m
                 if not remaining:
                     break
                 assert time.monotonic() < deadline, f"{len(remaining)} requests are never whole, and still waited for"
+            dropped = sum(not _is_open(one) for one in silent)
+            # A machine that is too slow for this came too late to see it.
+            assert not dropped or time.monotonic() - began > IDLE_S_MAX, f"{dropped} silent connections were dropped"
             scene.newcomer.wait_for(_SERVED)
             if wait_for_idle:
                 wait_until(lambda: not any(map(_is_open, silent)), scene.patience_s * 2, "silent connections closed")
 
-    return Trouble(bring, slower_max=slower_max)
+    return Trouble(bring, **promises)
+
+
+def answers_never_read(clients: int, rounds: int, *, wait_for_end: bool = False, memory_mib_max: int = 48) -> Trouble:
+    """Requests one after the other, for answers of 32 KiB: who does not read them is not read, and hung up on at last."""
+
+    def bring(scene: Scene) -> None:
+        port = scene.installation.port
+        statement = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
+        text = json.dumps({"Version": "2012-10-17", "Id": "x" * 32_000, "Statement": [statement]})
+        with Raw(port) as raw:
+            key_id = raw.call("CreateKey", {"Policy": text}).json["KeyMetadata"]["KeyId"]
+            request = raw.request("GetKeyPolicy", {"KeyId": key_id, "PolicyName": "default"})
+        with _connections(port, clients) as opened:
+            for one in opened:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                one.setblocking(False)
+            for number in range(0, rounds * clients, _ASKING):
+                for at in range(number, number + _ASKING):
+                    # Who was not read for a while may have sent more than may wait behind one another, and is hung up on.
+                    with suppress(OSError):
+                        opened[at % clients].send(request * 8)
+                scene.newcomer.wait_for(4, within_s=scene.patience_s)
+            print(sum(map(_is_established, opened)), "of", clients, "who never read are still there")
+            scene.newcomer.wait_for(_SERVED, within_s=scene.patience_s)
+            if wait_for_end:
+                assert any(map(_is_established, opened))
+                wait_until(lambda: not any(map(_is_established, opened)), scene.patience_s, "who never reads gone")
+
+    return Trouble(bring, memory_mib_max=memory_mib_max)
+
+
+def _is_established(connection: socket.socket) -> bool:
+    """Without reading."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01"
 
 
 def more_connections_than_files(count: int) -> Trouble:
@@ -304,19 +348,22 @@ def _ask_in_vain(scene: Scene, crowd: int, late_s: float, region: str) -> None:
 def _callers_not_known_yet(scene: Scene) -> list[dict[str, Any]]:
     """How requests of two are signed who never asked; afterwards, every worker knows the newcomers."""
     user = make_user(scene.installation, "somebody", policy(allow("kms:*")))
-    sts = scene.installation.sts()
-    session = sts.get_session_token()["Credentials"]
-    sts.close()
+    session = _session(scene)
     with Workers(scene.installation, WORKERS) as workers:
         assert all(answer.status == 200 for answer in workers.ask_all("ListKeys"))
-    return [
-        {"access_key_id": user.access_key_id, "secret": user.secret},
-        {
-            "access_key_id": session["AccessKeyId"],
-            "secret": session["SecretAccessKey"],
-            "extra": [(b"X-Amz-Security-Token", session["SessionToken"].encode())],
-        },
-    ]
+    return [{"access_key_id": user.access_key_id, "secret": user.secret}, session]
+
+
+def _session(scene: Scene) -> dict[str, Any]:
+    """How requests of one that begins now are signed."""
+    sts = scene.installation.sts()
+    begun = sts.get_session_token()["Credentials"]
+    sts.close()
+    return {
+        "access_key_id": begun["AccessKeyId"],
+        "secret": begun["SecretAccessKey"],
+        "extra": [(b"X-Amz-Security-Token", begun["SessionToken"].encode())],
+    }
 
 
 def _require_asked_elsewhere(scene: Scene, region: str, callers: list[dict[str, Any]], code: str) -> None:
@@ -413,15 +460,16 @@ def clock_jumps(*hours: float) -> Trouble:
             doomed = raw.call("CreateKey").json["KeyMetadata"]["KeyId"]
             assert raw.call("ScheduleKeyDeletion", {"KeyId": doomed, "PendingWindowInDays": 7}).status == 200
         total = 0.0
-        for jump in hours:
-            total += jump
-            _set_clocks(installation, scene, total * HOUR_S)
-            # Both workers' chores have looked, several times.
-            scene.newcomer.wait_for_calm(scene.patience_s)
-            if abs(jump) > 24:
-                wait_until(lambda: _is_held(installation), scene.patience_s, "destructive chores held")
-            scene.newcomer.wait_for(3 * _SERVED, within_s=scene.patience_s)
-        _set_clocks(installation, scene, 0.0)
+        with _clocks(scene) as set_all:
+            for jump in hours:
+                total += jump
+                set_all(total * HOUR_S)
+                # Both workers' chores have looked, several times.
+                scene.newcomer.wait_for_calm(scene.patience_s)
+                if abs(jump) > 24:
+                    wait_until(lambda: _is_held(installation), scene.patience_s, "destructive chores held")
+                _require_served_by_the_clock(scene, total * HOUR_S)
+                scene.newcomer.wait_for(3 * _SERVED, within_s=scene.patience_s)
         scene.newcomer.wait_for_calm(scene.patience_s)
         with Raw(installation.port) as raw:
             state = raw.call("DescribeKey", {"KeyId": doomed})
@@ -431,15 +479,41 @@ def clock_jumps(*hours: float) -> Trouble:
     return Trouble(bring, frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"}))
 
 
+@contextmanager
+def _clocks(scene: Scene) -> Iterator[Callable[[float], None]]:
+    """Sets the service's, the HSM's, the newcomer's and, for as long as this lasts, the load's."""
+    offset_s = 0.0
+
+    def set_all(seconds: float) -> None:
+        nonlocal offset_s
+        offset_s = seconds
+        set_clock(scene.installation, seconds)
+        scene.newcomer.set_clock(seconds)
+
+    with pytest.MonkeyPatch.context() as patched:
+        # Of boto3: it signs with this time.
+        patched.setattr(botocore.auth, "get_current_datetime", lambda: datetime.now(UTC) + timedelta(seconds=offset_s))
+        yield set_all
+        set_all(0.0)
+
+
+def _require_served_by_the_clock(scene: Scene, offset_s: float) -> None:
+    """The load, with grants and rotation among the rest, and a session that begins now."""
+    before = len(scene.answered)
+    session = _session(scene)
+    with Raw(scene.installation.port) as raw:
+        key_id = raw.call("CreateKey", date=amz_date(offset_s)).json["KeyMetadata"]["KeyId"]
+        for operation, body in (("GenerateDataKey", {"KeySpec": "AES_256"}), ("RotateKeyOnDemand", {})):
+            answer = raw.call(operation, {"KeyId": key_id, **body}, date=amz_date(offset_s), **session)
+            assert answer.status == 200, f"{offset_s / HOUR_S:.0f} hours off: {answer}"
+    wanted = {"CreateGrant", "EnableKeyRotation"}
+    wait_until(lambda: wanted <= set([*scene.answered.values()][before:]), scene.patience_s, f"{wanted} by the load")
+
+
 def set_clock(installation: Installation, offset_s: float) -> None:
     """So far from the machine's, at once."""
     with _offset_file(installation).open("r+b") as file:
         os.pwrite(file.fileno(), struct.pack("d", offset_s), 0)
-
-
-def _set_clocks(installation: Installation, scene: Scene, offset_s: float) -> None:
-    set_clock(installation, offset_s)
-    scene.newcomer.set_clock(offset_s)
 
 
 def _is_held(installation: Installation) -> bool:
