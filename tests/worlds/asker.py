@@ -1,4 +1,4 @@
-"""A client of the load: asks, writes down every answer, and looks back when an answer never came.
+"""A client of the load: asks, writes down every answer, and looks back when an answer never came or a process was killed.
 
 Looking back is what finds a change that was acknowledged and undone by a kill before the client makes another one in its
 place. It also ends every doubt: whoever asks next knows again what there is.
@@ -26,6 +26,7 @@ _PAUSE_S: Final = 0.003
 _PAUSE_AFTER_FAILURE_S: Final = 0.02
 # As many changes as are made within a few tenths of a second.
 _LOOKED_BACK_AT: Final = 8
+_LOOK_BACK: Final = "look back"
 
 Acts = Sequence[tuple[Callable[[], None], float]]
 
@@ -42,7 +43,8 @@ class Asker(threading.Thread):
         self._clients: Clients
         self._count = 0
         self._recent: deque[str] = deque(maxlen=_LOOKED_BACK_AT)
-        self._doubts = False
+        # Of the ciphertexts, those that were looked back at.
+        self._opened = 0
         self.error: BaseException | None = None
 
     @abstractmethod
@@ -53,7 +55,7 @@ class Asker(threading.Thread):
         try:
             with clients_of(self._installation, self.ledger.answered) as self._clients:
                 while not self._stop_asked.is_set():
-                    if self._doubts:
+                    if self.ledger.doubts.is_set():
                         self._look_back()
                     else:
                         self._act()
@@ -86,13 +88,13 @@ class Asker(threading.Thread):
         except AdminRefusedError as error:
             self._failed(started, operation, str(error), 400)
             return None
-        self.ledger.acknowledged += 1
+        self.ledger.acknowledged += operation != _LOOK_BACK
         self.ledger.operations.add(operation)
         return answer
 
     def _failed(self, started: float, operation: str, error: str, status: int) -> None:
         self.ledger.failures.append(Failure(started, time.monotonic(), operation, error, status))
-        self._doubts = True
+        self.ledger.doubts.set()
         time.sleep(_PAUSE_AFTER_FAILURE_S)
 
     def _change(self, subject: str, respect: str, value: Any, operation: str, **arguments: Any) -> bool:
@@ -116,18 +118,20 @@ class Asker(threading.Thread):
     # ── looking back ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _look_back(self) -> None:
-        """At what was changed last and what was encrypted last; again later, if that cannot be seen now."""
-        self._doubts = False
+        """At what was changed and encrypted last since it did so; again later, if that cannot be seen now."""
+        self.ledger.doubts.clear()
         for subject in dict.fromkeys(self._recent):
             facts = self.ledger.facts[subject]
-            found = self._try("look back", lambda: shown(self._clients, subject, facts))  # noqa: B023 -- called at once.
+            found = self._try(_LOOK_BACK, lambda: shown(self._clients, subject, facts))  # noqa: B023 -- called at once.
             if found is None:
                 return
             self.ledger.settle(subject, found)
-        for blob in self.ledger.blobs[-_LOOKED_BACK_AT:]:
-            opened = self._try("look back", lambda: opens(self._clients.kms, blob))  # noqa: B023
+        for blob in self.ledger.blobs[max(self._opened, len(self.ledger.blobs) - _LOOKED_BACK_AT) :]:
+            opened = self._try(_LOOK_BACK, lambda: opens(self._clients.kms, blob))  # noqa: B023
             if opened is None:
                 return
             if not opened:
                 self.ledger.missed.append(f"ciphertext made lately by {self.name}")
-        self._recent.clear()
+        if not self.ledger.doubts.is_set():  # Nothing was killed meanwhile.
+            self._recent.clear()
+            self._opened = len(self.ledger.blobs)

@@ -50,8 +50,9 @@ from worlds.people import LEFT_OUT
 from worlds.people import MUTATIONS as IDENTITY_MUTATIONS
 from worlds.yardstick import Yardstick
 
-# How many requests at most are answered between two kills, and how many milliseconds at most pass then.
-_ANSWERED_MAX: Final = 40
+# How many requests at most are answered between two kills, beside those that look back, and how many milliseconds at most
+# pass then.
+_DONE_MAX: Final = 40
 _MILLISECONDS_MAX: Final = 100
 # Every so many kills, the next one comes before what was killed is back: so soon.
 _NOT_WAITED_FOR: Final = 4
@@ -87,6 +88,10 @@ _ANSWERS_LAST: Final = "                _answer(group, self._commit_group(group)
 _ANSWERS_FIRST: Final = """\
                 _answer(group, [None] * len(group))
                 __import__("time").sleep(0.2)
+                self._commit_group(group)
+"""
+_ANSWERS_AT_ONCE: Final = """\
+                _answer(group, [None] * len(group))
                 self._commit_group(group)
 """
 # A key of this start alone in every ciphertext.
@@ -132,6 +137,9 @@ FAULTS: Final = {
     "answer-before-commit": Fault("kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_FIRST, "kms", "lost"),
     "answer-before-commit-everywhere": Fault(
         "kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_FIRST, "supervisor", "lost"
+    ),
+    "answer-just-before-commit": Fault(
+        "kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_AT_ONCE, "kms", "lost", kills=50
     ),
     "key-of-one-start": Fault("hsm/vault/customer_data.py", _DERIVES, _DERIVES_FOR_NOW, "hsm", "unopened"),
     "no-waiting-for-the-hsm": Fault("kms/hsm_link/link.py", _WAITS, _DOES_NOT_WAIT, "hsm", "stray"),
@@ -280,7 +288,7 @@ class Chain:
         while done < len(actors) and time.monotonic() < ends:
             together = 2 if done % _NOT_WAITED_FOR == _NOT_WAITED_FOR - 1 else 1
             self._wait_for_a_moment(ledger)
-            self._kill(key_id, actors[done : done + together])
+            self._kill(key_id, actors[done : done + together], ledger)
             done += together
             if done % 100 < together:
                 print(f"{done} kills: {self.findings.figures()['serving_again_s']}", file=sys.stderr, flush=True)
@@ -290,13 +298,13 @@ class Chain:
 
     def _wait_for_a_moment(self, ledger: Ledger) -> None:
         """As much load on a busy machine as on a free one."""
-        wanted = len(ledger.answered) + self._moments.randint(0, _ANSWERED_MAX)
+        wanted = ledger.done() + self._moments.randint(0, _DONE_MAX)
         deadline = time.monotonic() + START_S_MAX
-        while len(ledger.answered) < wanted and time.monotonic() < deadline:
+        while ledger.done() < wanted and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(self._moments.uniform(0, _MILLISECONDS_MAX) / 1000)
 
-    def _kill(self, key_id: str, actors: Sequence[str]) -> None:
+    def _kill(self, key_id: str, actors: Sequence[str], ledger: Ledger) -> None:
         """kill -9 of one after the other, then the time until all of that serves again."""
         killed: list[float] = []
         promised_s = SERVES_AGAIN_S_MAX
@@ -305,6 +313,7 @@ class Chain:
                 time.sleep(self._moments.uniform(0, _NOT_WAITED_S_MAX))
             killed.append(time.monotonic())
             promised_s += self._kills[actor]()
+            ledger.doubt()
         promised_s += self._wait_until_back(key_id)
         served = time.monotonic()
         self._back_offs.serve(served)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -54,8 +55,21 @@ class Ledger:
         # By access key id, the secret.
         self.secrets: dict[str, str] = {}
         self.failures: list[Failure] = []
+        # Whoever writes here looks back before anything else.
+        self.doubts = threading.Event()
+        # Those of which this one is made up in the end.
+        self.parts: list[Ledger] = []
         # What was missed while the load ran, before anything else could take its place.
         self.missed: list[str] = []
+
+    def doubt(self) -> None:
+        """Something was killed: what was acknowledged is looked at before the next change can take its place."""
+        for part in self.parts:
+            part.doubts.set()
+
+    def done(self) -> int:
+        """How much was acknowledged until now."""
+        return sum(part.acknowledged for part in self.parts)
 
     def merge(self, other: Ledger) -> None:
         self.acknowledged += other.acknowledged

@@ -229,6 +229,7 @@ def load(installation: Installation, seed: int, people: int = 0) -> Iterator[Led
     for client in clients:
         # Known at any time: a test may wait until everything was used, or until so much was answered.
         client.ledger.operations, client.ledger.answered = ledger.operations, ledger.answered
+        ledger.parts.append(client.ledger)
         client.start()
     try:
         yield ledger

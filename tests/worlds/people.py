@@ -211,7 +211,7 @@ class People(Asker):
                 self._has_moved()
             self._renaming = None
         super()._look_back()
-        if self._doubts:
+        if self.ledger.doubts.is_set():
             return
         for kind, names in self._living.items():
             names[:] = [name for name in names if None not in self.ledger.facts[f"{kind}/{name}"]["there"]]

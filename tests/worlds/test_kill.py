@@ -1,7 +1,7 @@
 """kill -9 of the HSM, of workers or of the supervisor under load loses nothing that was acknowledged: see `kills.py`.
 
 The load uses every operation that changes something. Every answer is written down, and everything that was acknowledged is
-looked at again: right after a kill that somebody noticed, and in the end.
+looked at again: right after a kill, before anything else can take its place, and in the end.
 
 A process that is killed leaves its page cache behind, so this says nothing about power cuts.
 
@@ -46,9 +46,9 @@ def _require_nothing_wrong(findings: Findings, late_share_max: float = LATE_SHAR
 
 
 def test_seven_kills_of_each_under_load_lose_nothing_that_was_acknowledged() -> None:
-    # Other tests share the two cores: half of the restarts are held to the limit here.
+    # Other tests share the two cores: three quarters of the restarts are held to the limit here.
     findings = _run(Plan(7, seed=7))
-    _require_nothing_wrong(findings, late_share_max=0.5)
+    _require_nothing_wrong(findings, late_share_max=0.25)
 
 
 @pytest.mark.long
@@ -88,7 +88,12 @@ def test_a_service_that_answers_before_it_commits_is_caught() -> None:
     _require_caught("answer-before-commit")
 
 
+@pytest.mark.campaign
+def test_a_service_that_answers_just_before_it_commits_is_caught() -> None:
+    _require_caught("answer-just-before-commit")
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"answer-before-commit"}))
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"answer-before-commit", "answer-just-before-commit"}))
 def test_what_a_kill_must_not_do_is_caught(name: str) -> None:
     _require_caught(name)
