@@ -40,6 +40,7 @@ from testkit.raw import (
     audit_records,
     make_user,
     policy,
+    put_policy,
     set_access_key,
 )
 from testkit.workers import Workers, stopped
@@ -412,6 +413,23 @@ def test_a_region_whose_hsm_stands_still_disturbs_no_other(ill: Installation) ->
         assert f"ok    the HSM hsm-1 in {HOME} is OPERATIONAL" in done.stdout
     _wait(lambda: _encrypts(ill, OTHER).status == 200)
     _wait(lambda: _probe(ill, f"/readyz/{OTHER}") == 200)
+
+
+@pytest.mark.long
+def test_while_the_home_regions_hsm_stands_still_a_change_of_identities_makes_everybody_unknown(
+    ill: Installation,
+) -> None:
+    """SECURITY.md, "Regions and workers"; who is served there meanwhile: tests/worlds/test_exhaustion.py."""
+    other = make_user(ill, "somebody-else", policy(allow("kms:*")))
+    request = "Encrypt", {"KeyId": "alias/kept", "Plaintext": "eA=="}
+    with Workers(ill, 2) as pinned:
+        pinned.ask_all(*request, region=OTHER)
+        with stopped(ill.pid_of("hsm")):
+            assert [answer.status for answer in pinned.ask_all(*request, region=OTHER)] == [200, 200]
+            put_policy(ill, other.name, policy(allow("kms:Encrypt")))
+            for answer in pinned.ask_all(*request, region=OTHER):
+                assert_refused(answer, "DependencyTimeoutException", "", status=500)
+    assert_allowed(_encrypts(ill, OTHER))
 
 
 def test_a_killed_hsm_of_a_region_is_started_again_and_the_others_do_not_notice(ill: Installation) -> None:

@@ -469,7 +469,7 @@ def clock_jumps(*hours: float) -> Trouble:
                 if abs(jump) > 24:
                     wait_until(lambda: _is_held(installation), scene.patience_s, "destructive chores held")
                 _require_served_by_the_clock(scene, total * HOUR_S)
-                scene.newcomer.wait_for(3 * _SERVED, within_s=scene.patience_s)
+                scene.newcomer.wait_for(_SERVED, within_s=scene.patience_s)
         scene.newcomer.wait_for_calm(scene.patience_s)
         with Raw(installation.port) as raw:
             state = raw.call("DescribeKey", {"KeyId": doomed})
