@@ -299,6 +299,16 @@ FAULTS: dict[str, tuple[Place, Trouble, Fault]] = {
             60.0,
         ),
     ),
+    "sessions begin by another clock": (
+        _with_a_clock,
+        troubles.clock_jumps(20),
+        Fault(
+            "kms/identities/sts/issuing.py",
+            "issued_at_s = int(service.clock())",
+            'issued_at_s = int(__import__("time").clock_gettime(0))',
+            "20 hours off",
+        ),
+    ),
     "nobody minds the clock": (
         _with_a_clock,
         troubles.clock_jumps(200),
