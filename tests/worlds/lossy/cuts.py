@@ -33,15 +33,26 @@ RUN_S_MAX: Final = 240.0
 _HERE: Final = Path(__file__).parent
 
 
+class NoCompilerError(Exception):
+    """There is no C compiler, or it lacks something of its own."""
+
+
 def build_recorder(folder: Path) -> Path:
     """The library for LD_PRELOAD.
 
     Raises:
-        FileNotFoundError: there is no C compiler.
+        NoCompilerError: nothing can be compiled here, not even an empty library.
     """
-    library = folder / "recorder.so"
-    options = ("-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o")
-    subprocess.run(["cc", *options, library, _HERE / "recorder.c", "-ldl", "-lpthread"], check=True)
+    library, empty = folder / "recorder.so", folder / "empty.c"
+    compiler = ("cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library)
+    empty.write_text("#include <pthread.h>\n#include <stdio.h>\n")
+    try:
+        subprocess.run([*compiler, empty], check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise NoCompilerError(str(error)) from error
+    except subprocess.CalledProcessError as error:
+        raise NoCompilerError(error.stderr) from error
+    subprocess.run([*compiler, _HERE / "recorder.c", "-ldl", "-lpthread"], check=True)
     return library
 
 
@@ -132,12 +143,15 @@ def cuts(recording: Recording, count: int, seed: int, *, at_its_worst: bool = Fa
     return cuts_at(recording, moments, seed, losses, at_its_worst=at_its_worst)
 
 
-def cuts_at_changes(recording: Recording, count: int, seed: int, look: Look) -> Iterator[Cut]:
-    """As often of each kind: a name was made, given, taken away, something was synced or acknowledged."""
+def cuts_at_changes(
+    recording: Recording, count: int, seed: int, look: Look, *, at_its_worst: bool = False
+) -> Iterator[Cut]:
+    """Of each kind by turns: something was acknowledged, a name was made, given, taken away, something was synced."""
     chance = random.Random(seed)
     kinds = [[at for at, event in enumerate(recording.events) if event.operation == kind] for kind in "mrue"]
-    kinds = [*(moments for moments in kinds if moments), *_told(recording)]
-    return cuts_at(recording, [chance.choice(chance.choice(kinds)) for _ in range(count)], seed, look)
+    kinds = [*_told(recording), *(moments for moments in kinds if moments)]
+    moments = [chance.choice(kinds[at % len(kinds)]) for at in range(seed, seed + count)]
+    return cuts_at(recording, moments, seed, look, at_its_worst=at_its_worst)
 
 
 def named(recording: Recording, name: str) -> int:
