@@ -319,12 +319,12 @@ def _require_kept(endured: Endured, trouble: Trouble) -> None:
                 slower = waits.slower(share)
                 assert slower <= slower_max, f"{slower:.2f} times as long in {region}, at {share:.0%}"
     late_s = 2 * max(waits.calm[-1] for waits in endured.waits.values())
-    if trouble.refused_s_max is not None:
-        assert endured.refused_s <= trouble.refused_s_max + late_s, f"refused after {endured.refused_s:.2f} s"
     if trouble.recovery_s_max is not None:
         assert endured.recovery_s <= trouble.recovery_s_max + late_s, (
             f"still waiting {endured.recovery_s:.2f} s after it"
         )
+    if trouble.refused_s_max is not None:
+        assert endured.refused_s <= trouble.refused_s_max + late_s, f"refused after {endured.refused_s:.2f} s"
     too_much = {name: mib for name, mib in endured.more_mib.items() if mib > trouble.memory_mib_max}
     assert too_much == {}, f"more than {trouble.memory_mib_max} MiB"
 
