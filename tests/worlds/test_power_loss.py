@@ -53,14 +53,14 @@ def possible(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip(f"no power of an installation was cut: {reason}")
 
 
-def _cut(cycles: int, seed: int, *options: str) -> list[dict[str, Any]]:
+def _cut(cycles: int, births: int, seed: int, *options: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [*ALONE, sys.executable, "-m", "worlds.power_cuts", str(cycles), str(seed), *options],
+        [*ALONE, sys.executable, "-m", "worlds.power_cuts", str(cycles), str(seed), "--births", str(births), *options],
         check=False,
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        timeout=(cycles + 3) * CYCLE_S_MAX,
+        timeout=(cycles + 3 * births) * CYCLE_S_MAX,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
     reports: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
@@ -78,7 +78,7 @@ def _cut(cycles: int, seed: int, *options: str) -> list[dict[str, Any]]:
 
 def _require_nothing_lost(cycles: int, births: int, seed: int, *options: str) -> set[str]:
     """What the load has done."""
-    reports = _cut(cycles, seed, "--births", str(births), *options)
+    reports = _cut(cycles, births, seed, *options)
     sums = {key: sum(report[key] for report in reports) for key in ("cuts", "acknowledged", "ciphertexts", "recorded")}
     asked = {*reports[-1]["operations"]}
     print(f"{sums}; {len(asked & WANTED)} of {len(WANTED)} changes; not {sorted(WANTED - asked)}")
@@ -119,17 +119,17 @@ STRICT = {"trail-not-synced"}
 RARE = "restore-not-undone"
 
 
-def _require_caught(fault: str, cycles: int, *options: str) -> None:
-    reports = _cut(cycles, 3, "--fault", fault, *options)
+def _require_caught(fault: str, cycles: int, births: int, *options: str) -> None:
+    reports = _cut(cycles, births, 3, "--fault", fault, *options)
     assert reports[-1]["lost"] != []
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {RARE}))
 def test_what_a_cut_does_not_forgive_is_caught(fault: str) -> None:
-    _require_caught(fault, CYCLES_OF_A_FAULT, *(["--strict"] if fault in STRICT else []))
+    _require_caught(fault, CYCLES_OF_A_FAULT, 1, *(["--strict"] if fault in STRICT else []))
 
 
 @pytest.mark.campaign
 def test_a_restore_that_goes_on_from_a_half_is_caught() -> None:
-    _require_caught(RARE, 0, "--births", "30")
+    _require_caught(RARE, 0, 30)
