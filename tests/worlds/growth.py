@@ -53,10 +53,24 @@ CHANGES_KEPT, CHANGES_PRUNED_EACH = 500, 100
 _BLOCK_BYTES: Final = 128
 # What a worker caches, by what its status calls it.
 _CACHED_MAX: Final = {"keys": KEYS_MAX, "aliases": 25, "references": 200, "principals": 5_000, "key_uses": 5_000}
-# Nobody waits ten minutes here for what is too old, nor a week for a key to go. What is kept of decisions is 1 MiB
-# instead of 32, and of changes 500 instead of 100,000, which no hour fills: full at once, and full again and again.
-# Nothing else of the service is changed. Workers and HSM tell what their allocators handed out (blocks of Python's, bytes
-# of the C library's) and how many files they have open, which nobody but root could see from outside.
+# What is kept of everything that callers choose, and of changes, is an eighth at the most of what it is elsewhere: full at
+# once, and full again and again. What starts over when it is full would otherwise rise and fall by megabytes, a few times
+# in an hour, and no line through that tells one megabyte more.
+_CACHES: Final = {
+    "kms.trail._CACHED_MAX": 256,
+    "kms.reasons._KEPT_MAX": 64,
+    "kms.telemetry.strangers.KEPT_MAX": 64,
+    "kms.keys.directory._DECISIONS_MAX": 64,
+    "kms.iam.decisions._COMBINATIONS_MAX": 32,
+    "kms.iam.decisions._ROOM._chars_max": 1 << 16,
+    "protocol.requests._LISTS_KEPT_MAX": 64,
+    "protocol.sigv4.HEADS_KEPT_MAX": 256,
+    "kms.storage.writer.CHANGES_KEPT": CHANGES_KEPT,
+    "kms.storage.writer.CHANGES_PRUNED_EACH": CHANGES_PRUNED_EACH,
+}
+# Nobody waits ten minutes here for what is too old, nor a week for a key to go. Workers and HSM tell what their allocators
+# handed out (blocks of Python's, bytes of the C library's) and how many files they have open, which nobody but root could
+# see from outside.
 _OVERLAY: Final = """
 import ctypes, json, os, sys, threading, time
 
@@ -64,13 +78,15 @@ PR_SET_THP_DISABLE = 41
 ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 words = sys.orig_argv
 if "strongroom.kms" in words:
+    from pkgutil import resolve_name
     from strongroom.kms.chores import audit_retention, deletion, region_chores
-    from strongroom.kms.iam import decisions
-    from strongroom.kms.storage import writer
+    for place, bound in {caches}.items():
+        module, _, name = ("strongroom." + place).rpartition(".")
+        owner = resolve_name(module)
+        assert hasattr(owner, name), place
+        setattr(owner, name, bound)
     audit_retention.INTERVAL_S = 0.5
     region_chores.INTERVAL_S = 5.0
-    decisions._ROOM._chars_max = 1 << 20
-    writer.CHANGES_KEPT, writer.CHANGES_PRUNED_EACH = {changes}
     due = deletion.KeyDeletion._due
     deletion.KeyDeletion._due = lambda chore, now_s: due(chore, now_s + 8 * 86_400)
 
@@ -217,8 +233,7 @@ def start(installation: Installation) -> dict[str, int]:
     """With a look inside; its processes."""
     folder = installation.root / "overlay"
     folder.mkdir(exist_ok=True)
-    changes = (CHANGES_KEPT, CHANGES_PRUNED_EACH)
-    (folder / "sitecustomize.py").write_text(_OVERLAY.format(place=str(installation.root / "told-"), changes=changes))
+    (folder / "sitecustomize.py").write_text(_OVERLAY.format(place=str(installation.root / "told-"), caches=_CACHES))
     installation.environment["PYTHONPATH"] = str(folder)
     installation.start()
     wait_for_workers(installation, WORKERS)

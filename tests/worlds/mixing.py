@@ -24,8 +24,9 @@ from strongroom.kms.operations.table import TABLE as KMS
 from testkit.identities import ROOT, document, statement, trust
 from testkit.installation import ACCOUNT, REGION, Installation
 from testkit.raw import Answer, RawKms, b64, call_headers, key_arn
+from testkit.web_identities import Issuer
 from worlds.every_command import Host
-from worlds.every_kind import ANSWERS_A_LIFE, OWNER, Lives
+from worlds.every_kind import ANSWERS_A_LIFE, OWNER, Body, Caller, Lives, Who
 
 # Those that stay, and those that wait for their deletion.
 KEYS_MAX: Final = 100
@@ -44,6 +45,7 @@ _NOBODY: Final = "AKIANOBODY"
 _FRAME: Final = 10
 _COMMANDS_A_SESSION: Final = 500
 _SOON: Final = {"PendingWindowInDays": 7}
+_LATE: Final = {"PendingWindowInDays": 30}
 _USE: Final = ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")
 _WORDS: Final = [f"word-{number}" for number in range(25)]
 
@@ -84,10 +86,22 @@ class Client(threading.Thread):
             time.sleep(max(0.0, due_s - time.monotonic()))
 
 
+class _Late(Caller):
+    """Has keys deleted so late that they can be had back meanwhile, whatever the experiment makes of a week."""
+
+    def ask(self, service: str, operation: str, body: Body, who: Who) -> Answer:
+        return super().ask(service, operation, body | _LATE if "PendingWindowInDays" in body else body, who)
+
+
 class MortalLives(Lives):
-    """Of which no key stays: what is scheduled for deletion here is not had back."""
+    """Of which no key stays: what is scheduled for deletion at the end is not had back."""
 
     _key_id = ""
+
+    def __init__(self, installation: Installation, issuer: Issuer) -> None:
+        super().__init__(installation, issuer)
+        self._last = self.caller
+        self.caller = _Late(installation)
 
     def learn_keys(self, key_id: str) -> None:
         super().learn_keys(key_id)
@@ -95,7 +109,7 @@ class MortalLives(Lives):
 
     def live(self) -> Iterator[str]:
         yield from super().live()
-        scheduled = self.caller.ask("kms", "ScheduleKeyDeletion", {"KeyId": self._key_id, **_SOON}, OWNER)
+        scheduled = self._last.ask("kms", "ScheduleKeyDeletion", {"KeyId": self._key_id, **_SOON}, OWNER)
         assert scheduled.status == 200, scheduled
 
 
