@@ -31,6 +31,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -142,9 +143,9 @@ FAULTS: Final = {
         "kms/storage/writer.py", _ANSWERS_LAST, _ANSWERS_AT_ONCE, "kms", "lost", kills=50
     ),
     "key-of-one-start": Fault("hsm/vault/customer_data.py", _DERIVES, _DERIVES_FOR_NOW, "hsm", "unopened"),
-    "no-waiting-for-the-hsm": Fault("kms/hsm_link/link.py", _WAITS, _DOES_NOT_WAIT, "hsm", "stray"),
+    "no-waiting-for-the-hsm": Fault("kms/hsm_link/link.py", _WAITS, _DOES_NOT_WAIT, "hsm", "stray", kills=8),
     "a-death-ends-it-all": Fault("supervisor/supervise.py", _OUTLIVES, _DOES_NOT_OUTLIVE, "kms", "ended"),
-    "not-asked-again": Fault("kms/hsm_link/link.py", _ASKS_AGAIN, "", "hsm", "stray", slowness_max=3.0),
+    "not-asked-again": Fault("kms/hsm_link/link.py", _ASKS_AGAIN, "", "hsm", "stray", kills=8, slowness_max=3.0),
     "starts-in-three-seconds": Fault("kms/__main__.py", _STARTS, _STARTS_LATE, "kms", "late", kills=1, is_held=True),
     "answer-before-record": Fault("kms/audit/log.py", _RECORDS, _RECORDS_LATER, "kms", "trail"),
 }
@@ -385,7 +386,7 @@ class Chain:
     def _kill_supervisor(self) -> float:
         process = self._installation.process
         assert process is not None
-        children = [*self._installation.pids_of("hsm").values(), *self._installation.pids_of("kms").values()]
+        children = _children_of(process.pid) if process.poll() is None else []
         process.kill()
         process.wait()
         # They die with it, and a service manager waits for them.
@@ -402,6 +403,7 @@ class Chain:
         deadline = time.monotonic() + START_S_MAX
         while not (pids := self._installation.pids_of(actor)):
             assert time.monotonic() < deadline, self._installation.output.read_text()
+            self._start_if_it_ended()
             time.sleep(0.002)
         return pids
 
@@ -455,10 +457,27 @@ class Chain:
 
 def _is_alive(pid: int) -> bool:
     """A zombie is not: its sockets are closed."""
+    return _state_of(pid) not in {"Z", "X"}
+
+
+def _state_of(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return "X"
+
+
+def _children_of(pid: int) -> list[int]:
+    """Of a supervisor, which starts no more of them then: also one that has not come to be what it will be."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + START_S_MAX
+    while _state_of(pid) not in {"T", "Z", "X"} and time.monotonic() < deadline:
+        time.sleep(0.001)
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 # ── the trail ───────────────────────────────────────────────────────────────────────────────────────────────────────────
