@@ -145,7 +145,7 @@ FAULTS: Final = {
     "key-of-one-start": Fault("hsm/vault/customer_data.py", _DERIVES, _DERIVES_FOR_NOW, "hsm", "unopened"),
     "no-waiting-for-the-hsm": Fault("kms/hsm_link/link.py", _WAITS, _DOES_NOT_WAIT, "hsm", "stray", kills=8),
     "a-death-ends-it-all": Fault("supervisor/supervise.py", _OUTLIVES, _DOES_NOT_OUTLIVE, "kms", "ended"),
-    "not-asked-again": Fault("kms/hsm_link/link.py", _ASKS_AGAIN, "", "hsm", "stray", kills=8, slowness_max=3.0),
+    "not-asked-again": Fault("kms/hsm_link/link.py", _ASKS_AGAIN, "", "hsm", "stray", kills=40, slowness_max=3.0),
     "starts-in-three-seconds": Fault("kms/__main__.py", _STARTS, _STARTS_LATE, "kms", "late", kills=1, is_held=True),
     "answer-before-record": Fault("kms/audit/log.py", _RECORDS, _RECORDS_LATER, "kms", "trail"),
 }

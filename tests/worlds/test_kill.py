@@ -88,12 +88,17 @@ def test_a_service_that_answers_before_it_commits_is_caught() -> None:
     _require_caught("answer-before-commit")
 
 
+# A few kills in a hundred show them.
+RARELY_SHOWN = ["answer-just-before-commit", "not-asked-again"]
+
+
 @pytest.mark.campaign
-def test_a_service_that_answers_just_before_it_commits_is_caught() -> None:
-    _require_caught("answer-just-before-commit")
+@pytest.mark.parametrize("name", RARELY_SHOWN)
+def test_what_few_kills_show_is_caught(name: str) -> None:
+    _require_caught(name)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"answer-before-commit", "answer-just-before-commit"}))
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"answer-before-commit", *RARELY_SHOWN}))
 def test_what_a_kill_must_not_do_is_caught(name: str) -> None:
     _require_caught(name)
