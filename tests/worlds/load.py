@@ -102,7 +102,9 @@ class Client(Asker):
         key_id = self._random.choice(self._switched)
         if self.ledger.facts[key_id]["state"] == {"PendingDeletion"}:
             done = self._change(key_id, "state", "Disabled", "cancel_key_deletion", KeyId=key_id)
-            self._note(key_id, "deletion", None, is_done=done)
+            # When one that was scheduled without an answer is due, stays unknown.
+            if done or "deletion" in self.ledger.facts[key_id]:
+                self._note(key_id, "deletion", None, is_done=done)
             return
         state = self._random.choice(("Disabled", "Disabled", "Enabled", "Enabled", "PendingDeletion"))
         if state == "PendingDeletion":
