@@ -112,8 +112,8 @@ FAULTY: Final[dict[type[HttpConnection], str]] = {
     GoesOn: "not closed",
     KeepsBodies: "an honest request was not answered",
     AnswersTwice: "answers were asked for",
-    # Whoever was due that answer may wait for it; else, what is wrong first hangs on where objects lie.
-    AnswersWhoeverIsThere: "not closed|.",
+    # What is wrong first hangs on where objects lie: whoever was due that answer may also wait for it.
+    AnswersWhoeverIsThere: "somebody else|answers were|was not answered|not asked|not as it was signed|not closed",
     TellsEverybodyToGoOn: "nobody asked whether to go on|'100', '403', 'tag'] instead of",
     IsSurprised: "an answer of 500 or above",
     TakesAnyVersion: "a request that was not asked",

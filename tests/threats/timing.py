@@ -10,9 +10,10 @@ with their number, and what one round had of its own does not.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from statistics import fmean, stdev, variance
 from time import perf_counter_ns
@@ -39,11 +40,20 @@ class Look:
 
     t: float
     apart_ns: float
-    null_t: float
-    limit: float
+    null: tuple[float, ...]
 
     def __str__(self) -> str:
-        return f"t = {self.t:.2f} ({self.apart_ns:+.1f} ns), null run {self.null_t:.2f}, by chance {self.limit:.2f}"
+        return f"t = {self.t:.2f} ({self.apart_ns:+.1f} ns), null run {self.null_t:.2f}"
+
+    @property
+    def null_t(self) -> float:
+        return _student(self.null)
+
+    @cached_property
+    def limit(self) -> float:
+        seeded = Random(len(self.null))
+        by_chance = sorted(abs(_student([t * seeded.choice((-1, 1)) for t in self.null])) for _ in range(_CHANCES))
+        return by_chance[int(_BELOW * _CHANCES)]
 
     @property
     def counts(self) -> bool:
@@ -62,7 +72,7 @@ def look(make: Make, rounds: int, samples: int, seed: int = 15) -> Look:
             null.append(_welch(first, again))
             apart_ns.append(fmean(last) - fmean(first))
             gc.collect()
-    return Look(_student(found), fmean(apart_ns), _student(null), _limit(null, seeded))
+    return Look(_student(found), fmean(apart_ns), tuple(null))
 
 
 def _times(make: Make, samples: int, seeded: Random) -> tuple[list[int], ...]:
@@ -84,12 +94,7 @@ def _welch(one: list[int], other: list[int]) -> float:
     return float((fmean(one) - fmean(other)) / max(spread, 1e-9) ** 0.5)
 
 
-def _limit(null: list[float], seeded: Random) -> float:
-    by_chance = sorted(abs(_student([t * seeded.choice((-1, 1)) for t in null])) for _ in range(_CHANCES))
-    return by_chance[int(_BELOW * _CHANCES)]
-
-
-def _student(values: list[float]) -> float:
+def _student(values: Sequence[float]) -> float:
     return float(fmean(values) / max(stdev(values), 1e-9) * len(values) ** 0.5)
 
 

@@ -24,10 +24,9 @@ from typing import Final, NamedTuple
 from fuzz.campaign import complaints, processes, wait_for_workers
 from testkit.installation import REGION, START_S_MAX, Installation
 from testkit.raw import Raw
+from testkit.waiting import wait_until
 from worlds.load import Ledger, load
-from worlds.newcomer import CALM_CALLS, Call, Newcomer, wait_until
-
-__all__ = ["wait_until"]
+from worlds.newcomer import CALM_CALLS, Call, Newcomer
 
 WORKERS: Final = 2
 MIB: Final = 1 << 20

@@ -30,8 +30,9 @@ from strongroom.kms.identities.operations.table import TABLE as IAM
 from strongroom.kms.identities.sts.table import TABLE as STS
 from strongroom.kms.operations.table import TABLE as KMS
 from testkit.installation import START_S_MAX, Installation
+from testkit.waiting import wait_until
 from testkit.web_identities import Issuer
-from worlds.enduring import MIB, WORKERS, open_files, resident, wait_until
+from worlds.enduring import MIB, WORKERS, open_files, resident
 from worlds.every_kind import ANSWERS_A_LIFE, NEVER_SUCCEED, with_an_issuer
 from worlds.mixing import KEYS_MAX, LIMITS, Client, Founder, Mixer, MortalLives, Walker, populate
 

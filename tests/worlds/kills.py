@@ -43,6 +43,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from strongroom.cli.admin_socket import ask_worker
 from testkit.installation import START_S_MAX, Installation
 from testkit.planting import plant
+from testkit.waiting import is_alive
+from testkit.workers import stand_still
 from worlds.ledger import Failure, Ledger
 from worlds.load import MUTATIONS as KMS_MUTATIONS
 from worlds.load import client_of, load
@@ -391,7 +393,7 @@ class Chain:
         process.wait()
         # They die with it, and a service manager waits for them.
         deadline = time.monotonic() + START_S_MAX
-        while any(map(_is_alive, children)) and time.monotonic() < deadline:
+        while any(map(is_alive, children)) and time.monotonic() < deadline:
             time.sleep(0.002)
         self._back_offs.forget()
         self._is_starting, self._is_excused = True, False
@@ -455,24 +457,9 @@ class Chain:
         }
 
 
-def _is_alive(pid: int) -> bool:
-    """A zombie is not: its sockets are closed."""
-    return _state_of(pid) not in {"Z", "X"}
-
-
-def _state_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return "X"
-
-
 def _children_of(pid: int) -> list[int]:
     """Of a supervisor, which starts no more of them then: also one that has not come to be what it will be."""
-    os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + START_S_MAX
-    while _state_of(pid) not in {"T", "Z", "X"} and time.monotonic() < deadline:
-        time.sleep(0.001)
+    stand_still(pid)
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):

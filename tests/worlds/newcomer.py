@@ -12,13 +12,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Final, NamedTuple
 
 from testkit.installation import REGION, START_S_MAX
 from testkit.raw import Raw, amz_date
+from testkit.waiting import wait_until
 
 # How many in a row must have been answered with success until it is said that it is served.
 CALM_CALLS: Final = 60
@@ -96,13 +96,6 @@ class Newcomer(threading.Thread):
                 return calls[last_bad + 1].started
             time.sleep(0.02)
         raise AssertionError(f"it does not serve again: {Counter(call.code for call in self.calls[begun:])}")
-
-
-def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"there were not, within {within_s:.0f} s: {what}"
-        time.sleep(0.02)
 
 
 # ── its process ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,7 +28,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, pairwise, takewhile
@@ -39,6 +39,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from testkit.installation import START_S_MAX, Installation, client
 from testkit.planting import plant
+from testkit.waiting import wait_until
 from worlds.kills import WANTED, audited, unrecorded
 from worlds.load import Ledger, client_of, load
 from worlds.test_backup_drill import commands, placed, search_path
@@ -239,7 +240,7 @@ class Machine:
             WITH_ITS_TOKEN: token.exists,
             AT_ANY_MOMENT: lambda: time.monotonic() > until_s,
         }[moment]
-        _wait_until(lambda: has_come() or restoring.poll() is not None)
+        wait_until(lambda: has_come() or restoring.poll() is not None, pause_s=0.001)
 
     def _restore(self, elsewhere: Path) -> subprocess.Popen[bytes]:
         script = placed(commands("Restore"), self._installation.home, elsewhere / "backup")
@@ -272,7 +273,7 @@ class Machine:
                 if number % (2 * BACKUP_EACH) == 0:
                     backup.wait(START_S_MAX)
                 else:
-                    _wait_until(lambda: any(self._backups.iterdir()))
+                    wait_until(lambda: any(self._backups.iterdir()), pause_s=0.001)
                     time.sleep(self._chance.uniform(0.0, BACKUP_S_MAX))
             self._cut(*([] if backup is None else [backup]))
         if at_the_cut:
@@ -285,7 +286,7 @@ class Machine:
 
     def _wait_for_answers(self, ledger: Ledger) -> None:
         wanted = len(ledger.answered) + self._chance.randint(*ANSWERED)
-        _wait_until(lambda: len(ledger.answered) >= wanted)
+        wait_until(lambda: len(ledger.answered) >= wanted, pause_s=0.001)
 
     def _wait_for_a_moment(self, ledger: Ledger, *, is_long: bool) -> int | None:
         """How many of the first answers are due in the trail if the power is cut now; none: all that ever come."""
@@ -403,13 +404,6 @@ class Machine:
         self._installation.stop()
         self._disk.unmount()
         self._installation.destroy()
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_S_MAX
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def _others() -> list[int]:

@@ -18,7 +18,8 @@ from testkit.identities import document, statement
 from testkit.installation import START_S_MAX, Installation
 from testkit.planting import plant
 from testkit.raw import Answer, RawKms, amz_date, ask_admin, call_headers
-from worlds.enduring import MIB, resident, wait_until
+from testkit.waiting import wait_until
+from worlds.enduring import MIB, resident
 from worlds.mixing import FORM, credentials_in, form_body, send_as
 from worlds.troubles import set_clock, with_a_clock_of_its_own
 

@@ -24,7 +24,7 @@ from strongroom.kms.identities.operations.table import TABLE as IAM
 from strongroom.kms.identities.sts.table import TABLE as STS
 from strongroom.kms.operations.table import TABLE as KMS
 from testkit.installation import START_S_MAX, Installation
-from worlds.enduring import wait_until
+from testkit.waiting import wait_until
 from worlds.every_kind import NEVER_SUCCEED, Lives, as_operator, live_whole, operations, with_an_issuer
 from worlds.leaks import HELD, HSM, LEAKS, NEWEST, QUICK, SERVICE, Leak
 from worlds.watched_memory import Watch

@@ -30,6 +30,7 @@ from strongroom.supervisor.supervise import Supervisor
 from testkit.installation import START_S_MAX, Installation, free_port
 from testkit.memory import Needles, mappings, scan_files
 from testkit.sealed_state import SealedState
+from testkit.waiting import is_alive
 
 # Goal of the issue: whatever dies serves again within two seconds.
 SERVES_AGAIN_S_MAX = 2.0
@@ -85,13 +86,6 @@ def _wait(condition: Callable[[], bool], within_s: float = START_S_MAX) -> float
         assert waited < within_s, f"not within {within_s} s"
         time.sleep(0.01)
     return time.monotonic() - started
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def _pids(installation: Installation) -> tuple[int, int]:
@@ -169,7 +163,7 @@ def test_a_stop_signal_ends_everything_cleanly_and_nothing_is_left(own: Installa
     assert own.process is not None
     own.process.send_signal(number)
     assert own.process.wait(60) == 0
-    assert not [pid for pid in pids if _is_alive(pid)]
+    assert not [pid for pid in pids if is_alive(pid)]
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", own.port)) != 0
     assert "Traceback" not in own.output.read_text()
@@ -182,7 +176,7 @@ def test_a_killed_supervisor_takes_both_with_it_and_the_next_start_needs_no_clea
         assert own.process is not None
         own.process.kill()
         own.process.wait()
-        _wait(lambda pids=pids: not any(map(_is_alive, pids)))
+        _wait(lambda pids=pids: not any(map(is_alive, pids)))
         own.start()
         assert own.kms().decrypt(CiphertextBlob=blob)["Plaintext"] == b"kept"
 

@@ -11,7 +11,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import pytest
 from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 
-from testkit.installation import START_S_MAX, Installation, free_port
+from testkit.installation import Installation, free_port
 from testkit.raw import RawKms, make_user, whole_lines
+from testkit.waiting import wait_until
 from testkit.workers import stopped
 
 WORKERS = 2
@@ -54,13 +55,6 @@ class Watched(Installation):
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole_lines(self.output) if line.startswith(b"{")]
-
-
-def wait_until(condition: Callable[[], bool], within_s: float = START_S_MAX) -> None:
-    deadline_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to be"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,10 @@ import pytest
 from strongroom.kms.wire.http import BODY_BYTES_MAX, IDLE_S_MAX
 from testkit.installation import REGION, START_S_MAX, Installation
 from testkit.raw import Raw, allow, amz_date, ask_admin, call_headers, make_user, policy, raw_request, signed_headers
+from testkit.waiting import wait_until
 from testkit.workers import Workers, probe, stopped
 from worlds.bombs import bombs
-from worlds.enduring import WORKERS, Scene, Trouble, hsms, wait_until
+from worlds.enduring import WORKERS, Scene, Trouble, hsms
 
 HOUR_S: Final = 3600.0
 _HUNDRED_MB: Final = 100_000_000
